@@ -24,7 +24,7 @@ TEXT = [
 
 
 def random_weights(config: ModelConfig, n_labels: int = 1, seed: int = 0, scale: float = 0.3) -> Weights:
-    """Seeded weights with spread-out logits: norms near 1, everything else normal(0, scale / sqrt(fan in))."""
+    """Seeded weights with spread-out logits: norms near 1, the rest normal(0, scale / sqrt(fan in))."""
     rng = np.random.default_rng(seed)
     tensors: dict[str, NDArray[Any]] = {}
     for name, shape in expected_shapes(config, n_labels).items():
@@ -51,7 +51,9 @@ def tiny_tokenizer(vocab_size: int = 200) -> Tokenizer:
     return tokenizer
 
 
-TINY = ModelConfig(vocab_size=200, hidden_size=16, n_layers=2, n_heads=4, intermediate_size=24, max_length=512)
+TINY = ModelConfig(
+    vocab_size=200, hidden_size=16, n_layers=2, n_heads=4, intermediate_size=24, max_length=512
+)
 
 
 @pytest.fixture(scope="session")

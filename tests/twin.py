@@ -57,7 +57,10 @@ def logits(
     def norm(x: F64, name: str) -> F64:
         return layer_norm(x, t[name + ".weight"], t[name + ".bias"], eps)
 
-    x = t["bert.embeddings.word_embeddings.weight"][ids] + t["bert.embeddings.token_type_embeddings.weight"][0]
+    x = (
+        t["bert.embeddings.word_embeddings.weight"][ids]
+        + t["bert.embeddings.token_type_embeddings.weight"][0]
+    )
     x = norm(x, "bert.embeddings.LayerNorm")
     length, hidden = x.shape
     d = hidden // n_heads

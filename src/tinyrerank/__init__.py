@@ -15,7 +15,7 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562: numpy and the engine load on first use
     if name == "Reranker":
-        from tinyrerank.reranker import Reranker  # noqa: PLC0415
+        from tinyrerank.reranker import Reranker
 
         return Reranker
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

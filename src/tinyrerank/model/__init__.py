@@ -15,7 +15,7 @@ __all__ = ["ModelConfig", "Weights", "load_reference", "load_weights"]
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
     if name == "load_reference":
-        from tinyrerank.model.jinabert import load_reference  # noqa: PLC0415 - torch only on use
+        from tinyrerank.model.jinabert import load_reference
 
         return load_reference
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -80,10 +80,14 @@ class ModelConfig:
             )
         feed_forward = raw.get("feed_forward_type", "original")
         if feed_forward not in _FEED_FORWARDS:
-            raise ModelError(f"{where}: feed_forward_type is {feed_forward!r}; known: {', '.join(_FEED_FORWARDS)}")
+            raise ModelError(
+                f"{where}: feed_forward_type is {feed_forward!r}; known: {', '.join(_FEED_FORWARDS)}"
+            )
         hidden, heads = integer("hidden_size"), integer("num_attention_heads")
         if hidden % heads:
-            raise ModelError(f"{where}: hidden_size {hidden} is not a multiple of num_attention_heads {heads}")
+            raise ModelError(
+                f"{where}: hidden_size {hidden} is not a multiple of num_attention_heads {heads}"
+            )
         quantization = raw.get("quantization_config")
         if quantization not in (None, _QUANTIZATION):
             raise ModelError(f"{where}: unknown quantization_config {quantization!r}; known: {_QUANTIZATION}")
@@ -116,7 +120,9 @@ class ModelConfig:
         folder = Path(folder)
         path = folder / "config.json"
         if not folder.is_dir():
-            raise ModelError(f"{folder}: no such folder; a model is a folder with config.json, tokenizer.json and weights")
+            raise ModelError(
+                f"{folder}: no such folder; a model is a folder with config.json, tokenizer.json and weights"
+            )
         try:
             raw = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:

@@ -16,7 +16,16 @@ from numpy.typing import NDArray
 
 from tinyrerank.errors import ModelError
 
-_DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I8": "i1", "U8": "u1", "I32": "<i4", "I64": "<i8"}
+_DTYPES = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "BF16": "<u2",
+    "I8": "i1",
+    "U8": "u1",
+    "I32": "<i4",
+    "I64": "<i8",
+}
 _MAX_HEADER_BYTES = 100_000_000
 
 
@@ -35,7 +44,7 @@ def read_safetensors(path: Path) -> dict[str, NDArray[Any]]:
         raise ModelError(f"{path}: no such file") from None
     except (OSError, ValueError) as error:
         raise ModelError(f"{path}: cannot be read ({error})") from None
-    if len(data) < 8:  # noqa: PLR2004
+    if len(data) < 8:
         raise ModelError(f"{path}: {len(data)} bytes are too few for a safetensors file; download it again")
     header_bytes = int(data[:8].view("<u8")[0])
     if header_bytes > min(len(data) - 8, _MAX_HEADER_BYTES):
@@ -47,7 +56,9 @@ def read_safetensors(path: Path) -> dict[str, NDArray[Any]]:
     if not isinstance(header, dict):
         raise ModelError(f"{path}: the safetensors header is not a JSON object")
     body = data[8 + header_bytes :]
-    return {name: _tensor(path, name, entry, body) for name, entry in header.items() if name != "__metadata__"}
+    return {
+        name: _tensor(path, name, entry, body) for name, entry in header.items() if name != "__metadata__"
+    }
 
 
 def _tensor(path: Path, name: str, entry: Any, body: NDArray[np.uint8]) -> NDArray[Any]:  # noqa: ANN401
@@ -59,10 +70,18 @@ def _tensor(path: Path, name: str, entry: Any, body: NDArray[np.uint8]) -> NDArr
     if dtype not in _DTYPES:
         raise ModelError(f"{path}: tensor {name} has dtype {dtype}; readable: {', '.join(_DTYPES)}")
     kind = np.dtype(_DTYPES[dtype])
-    if min(shape, default=0) < 0 or start < 0 or end - start != kind.itemsize * int(np.prod(shape, dtype=np.int64)):
-        raise ModelError(f"{path}: tensor {name} has {end - start} bytes for dtype {dtype} and shape {list(shape)}")
+    if (
+        min(shape, default=0) < 0
+        or start < 0
+        or end - start != kind.itemsize * int(np.prod(shape, dtype=np.int64))
+    ):
+        raise ModelError(
+            f"{path}: tensor {name} has {end - start} bytes for dtype {dtype} and shape {list(shape)}"
+        )
     if end > len(body):
-        raise ModelError(f"{path}: cut short: tensor {name} ends at byte {end} of {len(body)}; download it again")
+        raise ModelError(
+            f"{path}: cut short: tensor {name} ends at byte {end} of {len(body)}; download it again"
+        )
     raw = body[start:end]
     array: NDArray[Any] = np.frombuffer(raw, dtype=kind).reshape(shape)
     if dtype == "BF16":

@@ -1,8 +1,8 @@
 """The tensors of a model folder: names and shapes of the official checkpoint, and our int8 form of them.
 
 Int8 form: every matrix of :func:`quantizable` is stored as int8 ``name`` (rows, columns) with a float32
-``name_scale`` (rows,), symmetric per output channel, so that ``W[r] = name_scale[r] * name[r]``; embedding rows
-alike. Norms, biases, type embeddings, pooler and classifier stay float32. ``config.json`` declares the form.
+``name_scale`` (rows,), symmetric per output channel, so that ``W[r] = name_scale[r] * name[r]``; embedding
+rows alike. Norms, biases, type embeddings, pooler and classifier stay float32. ``config.json`` declares the form.
 """
 
 from __future__ import annotations
@@ -36,7 +36,12 @@ def expected_shapes(config: ModelConfig, n_labels: int) -> dict[str, tuple[int, 
     }
     for n in range(config.n_layers):
         layer = f"bert.encoder.layer.{n}."
-        for part in ("attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense"):
+        for part in (
+            "attention.self.query",
+            "attention.self.key",
+            "attention.self.value",
+            "attention.output.dense",
+        ):
             shapes[f"{layer}{part}.weight"] = (h, h)
             shapes[f"{layer}{part}.bias"] = (h,)
         if config.feed_forward == "original":
@@ -69,7 +74,7 @@ def quantizable(names: Iterable[str]) -> list[str]:
 
 
 def quantize_rows(matrix: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Symmetric int8 per row: ``matrix ≈ scale[:, None] * q``, q in -127..127; an all-zero row has scale 1."""
+    """Symmetric int8 per row: ``matrix ≈ scale[:, None] * q``, q in -127..127; a row of zeros has scale 1."""
     peak = np.abs(matrix).max(axis=1)
     scale = np.where(peak > 0, peak / 127.0, 1.0).astype(np.float32)
     q = np.rint(matrix / scale[:, None]).clip(-127, 127).astype(np.int8)
@@ -100,7 +105,9 @@ class Weights:
     def to_dense(self) -> Weights:
         """The same weights, every tensor float32."""
         names = expected_shapes(self.config, self.n_labels)
-        return Weights(replace(self.config, quantized=False), {n: self.dense(n) for n in names}, self.n_labels)
+        return Weights(
+            replace(self.config, quantized=False), {n: self.dense(n) for n in names}, self.n_labels
+        )
 
     def to_int8(self) -> Weights:
         """The same weights in the int8 form."""
@@ -132,8 +139,10 @@ def from_tensors(config: ModelConfig, tensors: Mapping[str, NDArray[Any]], where
     head = tensors.get("classifier.weight")
     if head is None:
         raise ModelError(f"{where}: no tensor classifier.weight: this is an encoder without a ranking head")
-    if head.ndim != 2:  # noqa: PLR2004
-        raise ModelError(f"{where}: classifier.weight has shape {list(head.shape)}, expected [labels, hidden_size]")
+    if head.ndim != 2:
+        raise ModelError(
+            f"{where}: classifier.weight has shape {list(head.shape)}, expected [labels, hidden_size]"
+        )
     shapes = expected_shapes(config, head.shape[0])
     if config.quantized:
         shapes |= {name + _SCALE: shapes[name][:1] for name in quantizable(shapes)}
@@ -147,14 +156,18 @@ def from_tensors(config: ModelConfig, tensors: Mapping[str, NDArray[Any]], where
             )
         int8 = config.quantized and name + _SCALE in shapes
         if (array.dtype == np.int8) != int8 or (not int8 and array.dtype.kind != "f"):
-            raise ModelError(f"{where}: tensor {name} has dtype {array.dtype}, expected {'int8' if int8 else 'floats'}")
+            raise ModelError(
+                f"{where}: tensor {name} has dtype {array.dtype}, expected {'int8' if int8 else 'floats'}"
+            )
     return Weights(config, tensors, head.shape[0])
 
 
 def _report(where: str, what: str, names: list[str]) -> None:
     if names:
-        more = f" and {len(names) - 3} more" if len(names) > 3 else ""  # noqa: PLR2004
-        raise ModelError(f"{where}: {what} tensor {', '.join(names[:3])}{more}; does config.json belong to this file?")
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        raise ModelError(
+            f"{where}: {what} tensor {', '.join(names[:3])}{more}; does config.json belong to this file?"
+        )
 
 
 def load_weights(folder: str | Path) -> Weights:
@@ -172,12 +185,14 @@ def load_weights(folder: str | Path) -> Weights:
     path = folder / "pytorch_model.bin"
     if path.exists():
         return from_tensors(config, _read_torch(path), str(path))
-    raise ModelError(f"{folder}: neither model.safetensors nor pytorch_model.bin is here; the weights are missing")
+    raise ModelError(
+        f"{folder}: neither model.safetensors nor pytorch_model.bin is here; the weights are missing"
+    )
 
 
 def _read_torch(path: Path) -> dict[str, NDArray[Any]]:
     try:
-        import torch  # noqa: PLC0415 - only this old format needs it
+        import torch
     except ImportError:
         raise MissingExtraError(f"{path.name} (a model.safetensors would not)", "torch") from None
     try:

@@ -1,0 +1,286 @@
+"""Pairs of query and document as packed token ids, under one of three policies for long documents.
+
+Only the document ever gives way:
+
+``truncate``
+    the document's first tokens are read, as many as fit;
+``window``
+    overlapping windows over the document become one model input each; the best one gives the score;
+``refuse``
+    a pair that does not fit is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Encoding
+
+from tinyrerank.errors import InputError, TooLongError
+from tinyrerank.text.tokenizer import TextTokenizer, ids_of
+from tinyrerank.text.windows import char_span, windows
+from tinyrerank.types import Policy, Receipt
+
+POLICIES: tuple[str, ...] = get_args(Policy)
+_MAX_CACHED_QUERIES = 4096
+
+
+def document_text(document: object, index: int) -> str:
+    """The text that is scored for a document.
+
+    A string is taken as it is. A mapping gives ``text``, with ``title`` and one space before it where both
+    have characters (the custom of BEIR); its other keys are left alone.
+
+    Args:
+        document: what the caller gave.
+        index: its position in the caller's list, for the error.
+
+    Raises:
+        InputError: it is neither, or ``text`` or ``title`` is not a string.
+
+    Example:
+        >>> document_text({"title": "Tides", "text": "The moon pulls."}, 0)
+        'Tides The moon pulls.'
+    """
+    if isinstance(document, str):
+        return document
+    if not isinstance(document, Mapping):
+        raise InputError(
+            f"document {index} is of type {type(document).__name__}; give a str, or a mapping with 'text'"
+            + (" (decode bytes first)" if isinstance(document, bytes | bytearray) else "")
+        )
+    text, title = document.get("text"), document.get("title")
+    if not isinstance(text, str):
+        what = "has no 'text'" if text is None else f"has a 'text' of type {type(text).__name__}"
+        raise InputError(f"document {index} is a mapping that {what}; 'text' must be a str")
+    if title is not None and not isinstance(title, str):
+        raise InputError(
+            f"document {index} has a 'title' of type {type(title).__name__}; it must be a str or None"
+        )
+    return f"{title} {text}" if title and text else title or text
+
+
+@dataclass(frozen=True, slots=True)
+class QueryHead:
+    """The beginning of every pair of one query.
+
+    Attributes:
+        ids: ``<s> query </s></s>``, shape (tokens,), int32.
+        room: document tokens that fit after it.
+    """
+
+    ids: NDArray[np.int32]
+    room: int
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPair:
+    """One pair, ready to be packed.
+
+    Attributes:
+        head: the query's side.
+        pieces: document tokens of each model input, one array a window.
+        spans: characters of the document's text that each piece stands for.
+        tokens_read: document tokens in all pieces together, overlaps counted once.
+        tokens_total: tokens of the document.
+    """
+
+    head: QueryHead
+    pieces: tuple[NDArray[np.int32], ...]
+    spans: tuple[tuple[int, int], ...]
+    tokens_read: int
+    tokens_total: int
+
+    def receipt(self, winner: int = 0) -> Receipt:
+        """The receipt when the piece ``winner`` gave the score."""
+        return Receipt(self.tokens_read, self.tokens_total, len(self.pieces), self.spans[winner])
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """Model inputs one after the other, without padding.
+
+    Attributes:
+        ids: (total_tokens,) int32.
+        cu_seqlens: (n + 1,) int32, cumulative lengths.
+    """
+
+    ids: NDArray[np.int32]
+    cu_seqlens: NDArray[np.int32]
+
+
+class PairEncoder:
+    """Turns texts into :class:`EncodedPair` for one request; a query that comes again is not encoded again.
+
+    Not for several threads at once: make one for each request.
+
+    Args:
+        tokenizer: the model's tokenizer.
+        max_length: tokens allowed in a model input, specials included.
+        policy: what happens to a pair that is longer.
+        overlap_tokens: tokens that neighbouring windows share (at most half a window) under ``window``.
+
+    Raises:
+        InputError: a setting is out of range.
+    """
+
+    def __init__(
+        self,
+        tokenizer: TextTokenizer,
+        *,
+        max_length: int,
+        policy: Policy = "truncate",
+        overlap_tokens: int = 80,
+    ) -> None:
+        self._specials = len(tokenizer.template)
+        if not _is_int(max_length) or max_length <= self._specials:
+            raise InputError(
+                f"max_length is {max_length!r}; give a whole number above {self._specials},"
+                " the special tokens of a pair"
+            )
+        if policy not in POLICIES:
+            raise InputError(f"policy is {policy!r}; known: {', '.join(POLICIES)}")
+        if not _is_int(overlap_tokens) or overlap_tokens < 0:
+            raise InputError(f"overlap_tokens is {overlap_tokens!r}; give a whole number from 0")
+        self._tokenizer = tokenizer
+        self._max_length = max_length
+        self._policy = policy
+        self._overlap = overlap_tokens
+        self._heads: dict[str, QueryHead] = {}
+
+    def head(self, query: str) -> QueryHead:
+        """Encode a query, or recall it.
+
+        Raises:
+            TooLongError: it leaves no room for one token of a document.
+        """
+        self._learn((query,))
+        return self._heads[query]
+
+    def encode(self, pairs: Sequence[tuple[str, str]], first_index: int = 0) -> list[EncodedPair]:
+        """Encode (query, text) pairs under the policy.
+
+        Args:
+            pairs: a chunk of the request.
+            first_index: position of its first pair in the caller's list, for errors.
+
+        Raises:
+            TooLongError: a query leaves no room, or a pair does not fit and the policy is ``refuse``.
+        """
+        self._learn(query for query, _ in pairs)
+        encodings = self._tokenizer.encode([text for _, text in pairs])
+        return [
+            self._pair(self._heads[query], text, encoding, first_index + i)
+            for i, ((query, text), encoding) in enumerate(zip(pairs, encodings, strict=True))
+        ]
+
+    def pack(self, pairs: Sequence[EncodedPair], *, max_tokens: int) -> Iterator[Packed]:
+        """Lay the pieces of all pairs end to end, in order, cut into packs.
+
+        Args:
+            pairs: encoded pairs.
+            max_tokens: tokens in a pack; one longer input makes a pack of its own.
+        """
+        tail = np.array(self._tokenizer.template.after, dtype=np.int32)
+        parts: list[NDArray[np.int32]] = []
+        lengths: list[int] = []
+        n_tokens = 0
+        for pair in pairs:
+            for piece in pair.pieces:
+                length = len(pair.head.ids) + len(piece) + len(tail)
+                if parts and n_tokens + length > max_tokens:
+                    yield _packed(parts, lengths)
+                    parts, lengths, n_tokens = [], [], 0
+                parts += (pair.head.ids, piece, tail)
+                lengths.append(length)
+                n_tokens += length
+        if parts:
+            yield _packed(parts, lengths)
+
+    def _learn(self, queries: Iterable[str]) -> None:
+        """Encode the queries that are new; forget older chunks' when there are very many."""
+        wanted = dict.fromkeys(queries)
+        new = [query for query in wanted if query not in self._heads]
+        if not new:
+            return
+        if len(self._heads) + len(new) > _MAX_CACHED_QUERIES:
+            self._heads = {query: head for query, head in self._heads.items() if query in wanted}
+        for query, encoding in zip(new, self._tokenizer.encode(new), strict=True):
+            self._heads[query] = self._head(encoding)
+
+    def _head(self, query: Encoding) -> QueryHead:
+        needed = len(query) + self._specials + 1
+        if needed > self._max_length:
+            raise TooLongError(
+                f"the query has {len(query)} tokens; with {self._specials} special tokens and one of a"
+                f" document it needs {needed}, but max_length is {self._max_length}: shorten it or raise max_length",
+                index=None,
+                tokens=needed,
+                limit=self._max_length,
+            )
+        template = self._tokenizer.template
+        ids = np.array([*template.before, *query.ids, *template.between], dtype=np.int32)
+        return QueryHead(ids, self._max_length - len(query) - self._specials)
+
+    def _pair(self, head: QueryHead, text: str, document: Encoding, index: int) -> EncodedPair:
+        n_tokens = len(document)
+        if n_tokens <= head.room:
+            return EncodedPair(head, (ids_of(document),), ((0, len(text)),), n_tokens, n_tokens)
+        if self._policy == "refuse":
+            tokens = self._max_length - head.room + n_tokens
+            raise TooLongError(
+                f"document {index} makes a pair of {tokens} tokens, but max_length is {self._max_length}:"
+                " shorten it, raise max_length, or choose the policy truncate or window",
+                index=index,
+                tokens=tokens,
+                limit=self._max_length,
+            )
+        if self._policy == "truncate":
+            ranges = [(0, head.room)]
+        else:
+            ranges = windows(n_tokens, head.room, self._overlap)
+        ids, offsets = ids_of(document, 0, ranges[-1][1]), document.offsets
+        return EncodedPair(
+            head,
+            pieces=tuple(ids[start:end] for start, end in ranges),
+            spans=tuple(char_span(text, offsets, start, end) for start, end in ranges),
+            tokens_read=ranges[-1][1],
+            tokens_total=n_tokens,
+        )
+
+
+def best_pieces(
+    pairs: Sequence[EncodedPair], logits: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], list[int]]:
+    """Reduce the logits of all pieces to one a pair: the highest.
+
+    Args:
+        pairs: encoded pairs, shape (n,).
+        logits: of their pieces in the order of :meth:`PairEncoder.pack`, shape (n_pieces,).
+
+    Returns:
+        Logits, shape (n,), NaN where a piece has NaN; and the number of the winning piece within each
+        pair, the first one of equals.
+    """
+    ends = np.cumsum([len(pair.pieces) for pair in pairs]).tolist()
+    if ends and ends[-1] == len(pairs):
+        return logits, [0] * len(pairs)
+    winners = [
+        int(np.argmax(logits[end - len(pair.pieces) : end])) for pair, end in zip(pairs, ends, strict=True)
+    ]
+    at = [end - len(pair.pieces) + winner for pair, end, winner in zip(pairs, ends, winners, strict=True)]
+    return logits[at], winners
+
+
+def _packed(parts: list[NDArray[np.int32]], lengths: list[int]) -> Packed:
+    cu_seqlens = np.zeros(len(lengths) + 1, dtype=np.int32)
+    np.cumsum(lengths, out=cu_seqlens[1:])
+    return Packed(np.concatenate(parts), cu_seqlens)
+
+
+def _is_int(value: Any) -> bool:  # noqa: ANN401 - that is the question
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)

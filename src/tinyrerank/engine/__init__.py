@@ -107,7 +107,7 @@ def _loader(name: str) -> Callable[..., Engine]:
     try:
         if name in _LIBRARIES:
             importlib.import_module(_LIBRARIES[name][0])
-        loader: Callable[..., Engine] = importlib.import_module(f"tinyrerank.engine.{name}").load
+        module = importlib.import_module(f"tinyrerank.engine.{name}")
     except ModuleNotFoundError as error:
         if name in _LIBRARIES and error.name == _LIBRARIES[name][0]:
             raise MissingExtraError(f"the {name} engine", _LIBRARIES[name][1]) from None
@@ -116,6 +116,9 @@ def _loader(name: str) -> Callable[..., Engine]:
         ) from None
     except (ImportError, OSError) as error:  # a shared library that does not load here
         raise EngineError(f"the {name} engine cannot be loaded here: {error}") from error
+    if module.__file__ is None:  # only its sources are here
+        raise EngineError(f"the {name} engine is not part of this installation: it was not built")
+    loader: Callable[..., Engine] = module.load
     return loader
 
 

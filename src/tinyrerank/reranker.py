@@ -261,12 +261,12 @@ class _Scored:
 
 
 def _chunks(pairs: Iterable[tuple[str, str]], max_documents: int) -> Iterator[_Chunk]:
-    """Cut a request into chunks of bounded memory: so many documents, or so many characters."""
+    """Cut a request into chunks of bounded memory: so many documents, or characters."""
     chunk: list[tuple[str, str]] = []
     first_index = chars = 0
     for index, (query, text) in enumerate(pairs):
         chunk.append((query, text))
-        chars += len(text)
+        chars += len(query) + len(text)
         if len(chunk) == max_documents or chars >= _CHUNK_CHARS:
             yield _Chunk(first_index, chunk)
             chunk, first_index, chars = [], index + 1, 0

@@ -44,12 +44,10 @@ def resolve_model(model: str | Path | None, *, revision: str | None = None) -> P
     """
     if model is not None and not isinstance(model, str | Path):
         raise InputError(f"model is of type {type(model).__name__}; give a folder, 'owner/name', or None")
-    if (
-        model is not None
-        and not Path(model).is_dir()
-        and isinstance(model, str)
-        and _REPO_ID.fullmatch(model)
-    ):
+    if model == "":
+        raise InputError("model is empty; give a folder, 'owner/name', or None for the default")
+    is_folder = model is not None and Path(model).is_dir()
+    if isinstance(model, str) and not is_folder and _REPO_ID.fullmatch(model):
         return _download(model, revision)
     if revision is not None:
         raise InputError(
@@ -57,7 +55,7 @@ def resolve_model(model: str | Path | None, *, revision: str | None = None) -> P
         )
     if model is None:
         return default_folder()
-    if not Path(model).is_dir():
+    if not is_folder:
         raise ModelError(f"{model}: no such folder; give a model folder, 'owner/name' on the hub, or nothing")
     return Path(model)
 

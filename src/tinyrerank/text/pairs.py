@@ -217,7 +217,8 @@ class PairEncoder:
         if needed > self._max_length:
             raise TooLongError(
                 f"the query has {len(query)} tokens; with {self._specials} special tokens and one of a"
-                f" document it needs {needed}, but max_length is {self._max_length}: shorten it or raise max_length",
+                f" document it needs {needed}, but max_length is {self._max_length}: shorten the query or"
+                " raise max_length",
                 index=None,
                 tokens=needed,
                 limit=self._max_length,

@@ -118,10 +118,6 @@ def _pair_template(tokenizer: Tokenizer, where: str) -> PairTemplate:
         raise ModelError(
             f"{where}: it does not encode a pair as query, then document; use the model's own tokenizer"
         )
-    if any(encoding.type_ids):
-        raise ModelError(
-            f"{where}: it gives documents token type 1; only tokenizers with token type 0 throughout fit"
-        )
     ids = encoding.ids
     template = PairTemplate(
         before=tuple(ids[: query[0]]),
@@ -131,5 +127,9 @@ def _pair_template(tokenizer: Tokenizer, where: str) -> PairTemplate:
     if not template.before or not template.between:
         raise ModelError(
             f"{where}: its post-processor adds no special tokens around a pair; the model needs them"
+        )
+    if any(encoding.type_ids):
+        raise ModelError(
+            f"{where}: it gives documents token type 1; only tokenizers with token type 0 throughout fit"
         )
     return template

@@ -244,11 +244,11 @@ class PairEncoder:
             ranges = [(0, head.room)]
         else:
             ranges = windows(n_tokens, head.room, self._overlap)
-        ids, offsets = ids_of(document, 0, ranges[-1][1]), document.offsets
+        ids = ids_of(document, 0, ranges[-1][1])
         return EncodedPair(
             head,
             pieces=tuple(ids[start:end] for start, end in ranges),
-            spans=tuple(char_span(text, offsets, start, end) for start, end in ranges),
+            spans=tuple(char_span(text, document, start, end) for start, end in ranges),
             tokens_read=ranges[-1][1],
             tokens_total=n_tokens,
         )

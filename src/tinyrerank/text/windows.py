@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from tokenizers import Encoding
 
 
 def windows(n_tokens: int, room: int, overlap: int) -> list[tuple[int, int]]:
@@ -34,7 +34,7 @@ def windows(n_tokens: int, room: int, overlap: int) -> list[tuple[int, int]]:
     return [(start, start + room) for start in [*range(0, last, step), last]]
 
 
-def char_span(text: str, offsets: Sequence[tuple[int, int]], start: int, end: int) -> tuple[int, int]:
+def char_span(text: str, encoding: Encoding, start: int, end: int) -> tuple[int, int]:
     """Characters that tokens ``start`` to ``end`` of a text stand for.
 
     The first token reaches back to the beginning of the text and the last one to its end; elsewhere the span
@@ -43,15 +43,23 @@ def char_span(text: str, offsets: Sequence[tuple[int, int]], start: int, end: in
 
     Args:
         text: the text that was tokenized.
-        offsets: characters of every token of the text, shape (n_tokens, 2).
+        encoding: its tokens; three of them are asked for their place, so long texts cost no more.
         start: first token.
         end: one past the last token, above ``start``.
     """
-    first_char = offsets[start][0] if start > 0 else 0
-    if end == len(offsets):
+    first_char = _chars(encoding, start)[0] if start > 0 else 0
+    if end == len(encoding):
         return first_char, len(text)
-    read_to = offsets[end - 1][1]
-    last_char = max(read_to, offsets[end][0])
+    read_to = _chars(encoding, end - 1)[1]
+    last_char = max(read_to, _chars(encoding, end)[0])
     while last_char > read_to and text[last_char - 1].isspace():
         last_char -= 1
     return first_char, last_char
+
+
+def _chars(encoding: Encoding, token: int) -> tuple[int, int]:
+    """Characters of one token, without the list of all that ``encoding.offsets`` would make."""
+    chars = encoding.token_to_chars(token)
+    if chars is None:
+        raise IndexError(f"token {token} of {len(encoding)}")
+    return chars

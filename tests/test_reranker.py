@@ -233,6 +233,41 @@ def test_chunks_are_as_large_as_asked(tiny_folder: Path) -> None:
     assert engine.sizes == [3, 3, 2]
 
 
+class Recording(ConstantEngine):
+    """Writes down how many inputs and tokens each call brings."""
+
+    def __init__(self) -> None:
+        super().__init__(0.0)
+        self.calls: list[tuple[int, int]] = []
+
+    def score(self, ids: NDArray[np.int32], cu_seqlens: NDArray[np.int32]) -> NDArray[np.float32]:
+        self.calls.append((len(cu_seqlens) - 1, len(ids)))
+        return super().score(ids, cu_seqlens)
+
+
+def test_a_chunk_of_long_texts_ends_after_a_million_characters(tiny_folder: Path) -> None:
+    engine = Recording()
+    Reranker(tiny_folder, engine=engine).score("", [" " * 400_000] * 5)
+    assert engine.calls == [(3, 12), (2, 8)]
+
+
+def test_the_engine_never_gets_more_than_65536_tokens_at_a_time(tiny_folder: Path) -> None:
+    engine = Recording()
+    Reranker(tiny_folder, engine=engine).score("", ["the " * 8188] * 10)
+    assert engine.calls == [(8, 8 * 8192), (2, 2 * 8192)]
+
+
+def test_a_logit_that_is_no_number_names_its_document_across_chunks(tiny_folder: Path) -> None:
+    class LateNan(Recording):
+        def score(self, ids: NDArray[np.int32], cu_seqlens: NDArray[np.int32]) -> NDArray[np.float32]:
+            logits = super().score(ids, cu_seqlens)
+            logits[-1] = np.nan if len(self.calls) == 3 else 0.0
+            return logits
+
+    with pytest.raises(EngineError, match="gave document 5 the logit nan"):
+        Reranker(tiny_folder, engine=LateNan(), chunk_documents=2).rank(QUERY, ["a"] * 8)
+
+
 def test_policies_and_lengths_can_be_set_for_one_request(reranker: Reranker) -> None:
     text = "the tide rises " * 30
     (cut,) = reranker.rank("moon", [text], max_length=30)

@@ -1,0 +1,17 @@
+// What the running machine can do.
+#pragma once
+
+#include "kernels.hpp"
+
+namespace tinyrerank {
+
+enum class Isa { automatic, avx512, avx2, portable };
+enum class AttentionType { automatic, bf16, fp32 };
+
+// The kernels for a choice, or the best this machine has. Throws std::invalid_argument where it lacks them.
+const Kernels& choose_kernels(Mode mode, Isa isa, AttentionType attention);
+
+// The best instruction set here: "avx512", "avx2" or "portable"; "+bf16" is added where bf16 products exist.
+const char* best_isa();
+
+}  // namespace tinyrerank

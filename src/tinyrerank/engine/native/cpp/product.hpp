@@ -1,0 +1,133 @@
+// Products of a block of rows with packed weights, in int8, bf16 or fp32.
+//
+// A product type says how rows are encoded before (A), which register tile multiplies them, and how sums become
+// floats again. Every row is encoded by its own values only, so a token's result does not depend on its neighbours.
+#pragma once
+
+#include "kernels.hpp"
+#include "simd.hpp"
+#if defined(__AVX512F__)
+#include "tile_avx512.hpp"
+#else
+#include "tile_generic.hpp"
+#endif
+
+namespace tinyrerank::TR_ISA {
+
+// x = offset + scale * code, for int8; unused by the others.
+struct RowCode {
+  float scale, offset;
+};
+
+// Unsigned 8-bit activations over the row's own range x signed 8-bit weights, exact int32 sums.
+struct Int8Product {
+#if defined(__AVX512F__)
+  using A = uint8_t;
+  static constexpr PanelFormat kFormat = PanelFormat::s8x4;
+#else
+  using A = int16_t;
+  static constexpr PanelFormat kFormat = PanelFormat::s16x2;
+#endif
+  static constexpr int kStep = 4 / sizeof(A);
+  static constexpr bool kExactActivation = false;
+
+  static RowCode encode(const float* x, int n, A* out) {
+    Vec low = load(x), high = low;
+    for (int i = kLanes; i < n; i += kLanes) {
+      const Vec v = load(x + i);
+      low = vmin(low, v);
+      high = vmax(high, v);
+    }
+    return encode(x, n, reduce_min(low), reduce_max(high), out);
+  }
+
+  static RowCode encode(const float* x, int n, float low, float high, A* out) {
+    const float range = high - low;
+    const float inverse = range > 0 ? 255.0f / range : 0.0f;
+    for (int i = 0; i < n; i += kLanes) {
+      const VecI code = round_to_int((load(x + i) - low) * inverse);
+#if defined(__AVX512F__)
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(out + i), _mm512_cvtusepi32_epi8(__m512i(code)));
+#else
+      for (int j = 0; j < kLanes; ++j) out[i + j] = static_cast<A>(code[j]);
+#endif
+    }
+    return {range / 255.0f, low};
+  }
+
+  static void tile(const A* a, int lda, const void* panel, int k, void* c) {
+    tile_int8(a, lda * long(sizeof(A)), panel, kPanelBytes, k / kStep, c, kPanelBytes);
+  }
+
+  static Vec decode(const char* sums, RowCode row, const Linear& w, int column) {
+    const Vec sum = to_float(load_i(reinterpret_cast<const int32_t*>(sums)));
+    return sum * (row.scale * load(w.scale + column)) + (row.offset * load(w.sum + column) + load(w.bias + column));
+  }
+};
+
+struct FloatDecode {
+  static Vec decode(const char* sums, RowCode, const Linear& w, int column) {
+    return load(reinterpret_cast<const float*>(sums)) + load(w.bias + column);
+  }
+};
+
+struct Fp32Product : FloatDecode {
+  using A = float;
+  static constexpr PanelFormat kFormat = PanelFormat::f32;
+  static constexpr int kStep = 1;
+  static constexpr bool kExactActivation = true;
+  static RowCode encode(const float* x, int n, A* out) {
+    std::memcpy(out, x, n * sizeof(float));
+    return {};
+  }
+  static void tile(const A* a, int lda, const void* panel, int k, void* c) {
+    tile_fp32(a, lda * 4L, panel, kPanelBytes, k, c, kPanelBytes);
+  }
+};
+
+#if defined(__AVX512F__)
+struct Bf16Product : FloatDecode {
+  using A = uint16_t;
+  static constexpr PanelFormat kFormat = PanelFormat::bf16x2;
+  static constexpr int kStep = 2;
+  static constexpr bool kExactActivation = false;
+  static RowCode encode(const float* x, int n, A* out) {
+    for (int i = 0; i < n; i += kLanes)
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + i), to_bf16(load(x + i)));
+    return {};
+  }
+  static void tile(const A* a, int lda, const void* panel, int k, void* c) {
+    tile_bf16(a, lda * 2L, panel, kPanelBytes, k / 2, c, kPanelBytes);
+  }
+};
+#endif
+
+// rows x w.n outputs; `emit(row, column of the panel, values)` gets 32 columns of one row at a time. `a` must have
+// room for whole tiles of rows. A panel stays in the first-level cache while all rows pass.
+template <class Product, class Emit>
+static inline void multiply(const Linear& w, const typename Product::A* a, int lda, const RowCode* codes, int rows,
+                            Emit&& emit) {
+  alignas(64) char sums[kTileRows * kPanelBytes];
+  const long panel_bytes = long(w.k) / Product::kStep * kPanelBytes;
+  for (int column = 0; column < w.n; column += kPanel) {
+    const char* panel = static_cast<const char*>(w.panels) + column / kPanel * panel_bytes;
+    for (int tile = 0; tile < rows; tile += kTileRows) {
+      Product::tile(a + long(tile) * lda, lda, panel, w.k, sums);
+      const int here = rows - tile < kTileRows ? rows - tile : kTileRows;
+      for (int r = 0; r < here; ++r) {
+        Vec values[kVectors];
+        for (int v = 0; v < kVectors; ++v)
+          values[v] = Product::decode(sums + r * kPanelBytes + v * kLanes * 4, codes[tile + r], w, column + v * kLanes);
+        emit(tile + r, column, values);
+      }
+    }
+  }
+}
+
+// c (12, n) = a (12, k) b (k, n), all plain fp32 rows; n a multiple of 32.
+static inline void multiply_fp32(const float* a, long lda, const float* b, long ldb, int k, int n, float* c, long ldc) {
+  for (int column = 0; column < n; column += kPanel)
+    tile_fp32(a, lda * 4, b + column, ldb * 4, k, c + column, ldc * 4);
+}
+
+}  // namespace tinyrerank::TR_ISA

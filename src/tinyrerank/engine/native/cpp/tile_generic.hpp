@@ -1,0 +1,71 @@
+// The register tile without AVX-512: C[12][32] = A[12][k] * panel, in vectors that the compiler keeps in registers.
+//
+// int8 weights are widened to int16 when packed, and activations (0..255) travel as int16, so that AVX2 can use
+// VPMADDWD: exact, where VPMADDUBSW would saturate.
+#pragma once
+
+#include "simd.hpp"
+
+namespace tinyrerank::TR_ISA {
+
+#if defined(__AVX2__)
+constexpr int kSubRows = 6, kSubVectors = 2;  // 12 sums, 2 weights and 1 broadcast in 16 registers
+#else
+constexpr int kSubRows = 4, kSubVectors = 2;
+#endif
+
+struct Fp32Step {
+  using Sum = Vec;
+  static Sum add(Sum sum, const char* a, const char* b) {
+    float x;
+    std::memcpy(&x, a, 4);
+    return sum + x * load(reinterpret_cast<const float*>(b));
+  }
+};
+
+struct Int16Step {
+  using Sum = VecI;
+  static Sum add(Sum sum, const char* a, const char* b) {
+#if defined(__AVX2__)
+    int32_t pair;
+    std::memcpy(&pair, a, 4);
+    const __m256i w = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(b));
+    return sum + VecI(_mm256_madd_epi16(_mm256_set1_epi32(pair), w));
+#else
+    int16_t pair[2];
+    std::memcpy(pair, a, 4);
+    const VecI w = load_i(reinterpret_cast<const int32_t*>(b));
+    return sum + pair[0] * ((w << 16) >> 16) + pair[1] * (w >> 16);
+#endif
+  }
+};
+
+template <class Step>
+static inline void tile_generic(const void* a, long lda, const void* b, long ldb, long steps, void* c, long ldc) {
+  using Sum = typename Step::Sum;
+  for (int row = 0; row < 12; row += kSubRows) {
+    for (int column = 0; column < kVectors; column += kSubVectors) {
+      const char* pa = static_cast<const char*>(a) + row * lda;
+      const char* pb = static_cast<const char*>(b) + column * sizeof(Sum);
+      Sum sum[kSubRows][kSubVectors] = {};
+      for (long s = 0; s < steps; ++s, pa += 4, pb += ldb) {
+#pragma GCC unroll 8
+        for (int r = 0; r < kSubRows; ++r)
+#pragma GCC unroll 8
+          for (int v = 0; v < kSubVectors; ++v) sum[r][v] = Step::add(sum[r][v], pa + r * lda, pb + v * sizeof(Sum));
+      }
+      char* pc = static_cast<char*>(c) + row * ldc + column * sizeof(Sum);
+      for (int r = 0; r < kSubRows; ++r)
+        for (int v = 0; v < kSubVectors; ++v) std::memcpy(pc + r * ldc + v * sizeof(Sum), &sum[r][v], sizeof(Sum));
+    }
+  }
+}
+
+static inline void tile_int8(const void* a, long lda, const void* b, long ldb, long steps, void* c, long ldc) {
+  tile_generic<Int16Step>(a, lda, b, ldb, steps, c, ldc);
+}
+static inline void tile_fp32(const void* a, long lda, const void* b, long ldb, long steps, void* c, long ldc) {
+  tile_generic<Fp32Step>(a, lda, b, ldb, steps, c, ldc);
+}
+
+}  // namespace tinyrerank::TR_ISA

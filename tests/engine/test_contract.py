@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -177,6 +179,29 @@ def test_two_threads_give_the_logits_of_one(engine: Engine, exact: Exact, folder
     two = load_engine(folder, exact.name, threads=2, **exact.options)
     assert report(exact.name, two.score(*pack(parts)), engine.score(*pack(parts))) < EXACT
     two.close()
+
+
+GROWTH = """
+import sys
+import numpy as np
+from tinyrerank.engine import load_engine
+def peak():  # not ru_maxrss, which a child inherits from its parent
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
+engine = load_engine(sys.argv[1], sys.argv[2], threads=1)
+engine.score(np.arange(64, dtype=np.int32), np.array([0, 64], np.int32))
+before = peak()
+engine.score(np.arange(8192, dtype=np.int32) % 150, np.array([0, 8192], np.int32))
+print((peak() - before) // 1024)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")
+def test_8192_tokens_never_hold_a_dense_bias(exact: Exact, make_model: Callable[..., Path]) -> None:
+    folder = make_model(replace(MODEL, max_length=8192))  # 4 heads x 8192 x 8192 floats are 1024 MB
+    command = [sys.executable, "-c", GROWTH, str(folder), exact.name]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 - our own code
+    print(f"{exact.name}: {done.stdout.strip()} MB more at 8192 tokens")  # noqa: T201 - shown with pytest -s
+    assert int(done.stdout) < 400
 
 
 def test_a_model_with_two_labels_is_refused(exact: Exact, make_model: Callable[..., Path]) -> None:

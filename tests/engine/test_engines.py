@@ -131,7 +131,9 @@ def test_pieces_cover_every_query_once() -> None:
     table = onnx.pieces(np.array([[0, 8192], [8192, 8200]]), n_heads=12)
     assert np.concatenate([np.arange(a, b) for _, _, a, b in table]).tolist() == list(range(8200))
     assert {tuple(row[:2]) for row in table.tolist()} == {(0, 8192), (8192, 8200)}
-    assert max((b - a) * 8192 * 12 for _, _, a, b in table[:-1].tolist()) <= onnx.MAX_SCORES
+    assert max(b - a for _, _, a, b in table.tolist()) == onnx.MIN_QUERIES
+    short = onnx.pieces(np.array([[0, 600]]), n_heads=12)
+    assert max((b - a) * 600 * 12 for _, _, a, b in short.tolist()) <= onnx.MAX_SCORES
 
 
 @pytest.mark.parametrize(

@@ -67,16 +67,15 @@ class OnnxModel:
         return self.graph.finish([(logits, "float32", ["batch"])]).model()
 
     def _embed(self) -> str:
-        """Word rows (kept int8 where the weights are) plus the row of type 0, normed: (T, H)."""
+        """Word rows (kept int8 or float16 where the weights are) plus the row of type 0, normed: (T, H)."""
         g, name = self.graph, _EMBEDDINGS + "word_embeddings.weight"
-        x = g.node("Gather", g.constant(self.weights.tensors[name], name), "ids")
-        if self.weights.tensors[name].dtype == np.int8:
+        stored = self.weights.tensors[name]
+        if stored.dtype not in (np.int8, np.float16, np.float32):
+            stored = self.weights.dense(name)
+        x = g.node("Cast", g.node("Gather", g.constant(stored), "ids"), to=1)
+        if stored.dtype == np.int8:
             scale = self.weights.tensors[name + "_scale"].reshape(-1, 1)
-            x = g.node("Mul", g.node("Cast", x, to=1), g.node("Gather", g.constant(scale), "ids"))
-        elif self.weights.tensors[name].dtype != np.float32:
-            raise TypeError(
-                f"embedding of dtype {self.weights.tensors[name].dtype}; call to_dense or to_int8 first"
-            )
+            x = g.node("Mul", x, g.node("Gather", g.constant(scale), "ids"))
         kind = self.weights.dense(_EMBEDDINGS + "token_type_embeddings.weight")[0]
         return self._norm(g.node("Add", x, g.constant(kind)), _EMBEDDINGS + "LayerNorm")
 
@@ -175,33 +174,33 @@ class OnnxModel:
         if quantized is None:
             return self._gemm(x, name, factor, half)
         g, (steps, step) = self.graph, quantized
-        matrix, scale = self.weights.tensors[name + ".weight"], self.weights.tensors[name + ".weight_scale"]
-        if half is not None:
-            size = len(matrix) // 2
-            matrix, scale = matrix[half * size : (half + 1) * size], scale[half * size : (half + 1) * size]
+        rows = self._rows(name, half)
         y = g.node(
             "ms.MatMulIntegerToFloat",
             steps,
-            g.constant(np.ascontiguousarray(matrix.T)),
+            g.constant(self.weights.tensors[name + ".weight"][rows].T),
             g.constant(np.ones((), np.float32), "one"),
-            g.constant((scale * factor).astype(np.float32)),
+            g.constant(self.weights.tensors[name + ".weight_scale"][rows] * np.float32(factor)),
             g.constant(np.array(128, np.uint8), "zero_point"),
         )
         y = g.node("Mul", y, step)
-        if half is not None:
-            return y
-        return g.node("Add", y, g.constant((self.weights.dense(name + ".bias") * factor).astype(np.float32)))
+        return y if half is not None else g.node("Add", y, self._bias(name, factor))
 
     def _gemm(self, x: str, name: str, factor: float = 1.0, half: int | None = None) -> str:
         """The same in float32."""
-        matrix = self.weights.dense(name + ".weight") * np.float32(factor)
-        if half is not None:
-            size = len(matrix) // 2
-            return self.graph.node(
-                "Gemm", x, self.graph.constant(matrix[half * size : (half + 1) * size]), transB=1
-            )
-        bias = self.weights.dense(name + ".bias") * np.float32(factor)
-        return self.graph.node("Gemm", x, self.graph.constant(matrix), self.graph.constant(bias), transB=1)
+        matrix = self.weights.tensors[name + ".weight"][self._rows(name, half)].astype(np.float32)
+        if name + ".weight_scale" in self.weights.tensors:
+            matrix *= self.weights.tensors[name + ".weight_scale"][self._rows(name, half), None]
+        bias = () if half is not None else (self._bias(name, factor),)
+        return self.graph.node("Gemm", x, self.graph.constant(matrix * np.float32(factor)), *bias, transB=1)
+
+    def _rows(self, name: str, half: int | None) -> slice:
+        """The rows that make up one half of a matrix, or all of them."""
+        size = len(self.weights.tensors[name + ".weight"]) // 2
+        return slice(None) if half is None else slice(half * size, (half + 1) * size)
+
+    def _bias(self, name: str, factor: float) -> str:
+        return self.graph.constant(self.weights.dense(name + ".bias") * np.float32(factor))
 
     def _quantize(self, x: str) -> tuple[str, str] | None:
         """Rows of ``x`` as steps 1..255 around 128, and the step of each row (rows, 1)."""

@@ -10,11 +10,14 @@ import struct
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import numpy as np
 from numpy.typing import NDArray
 
 IR_VERSION = 8
 OPSETS = {"": 18, "com.microsoft": 1}
-_DTYPES = {"float32": 1, "uint8": 2, "int8": 3, "int32": 6, "int64": 7, "bool": 9}
+_DTYPES = {"float32": 1, "uint8": 2, "int8": 3, "int32": 6, "int64": 7, "bool": 9, "float16": 10}
+#: Bytes in pieces, joined only once: the weights are large. Each is flat, of one-byte items.
+Pieces = list[bytes | memoryview]
 #: Type and symbolic shape of a graph's input or output, or a sequence of float tensors.
 Value = tuple[str, str, Sequence[str | int]] | tuple[str, Literal["sequence"]]
 
@@ -38,14 +41,20 @@ def _message(field: int, payload: bytes | str) -> bytes:
     return b"".join((_varint(field << 3 | 2), _varint(len(raw)), raw))
 
 
-def _tensor(name: str, array: NDArray[Any]) -> bytes:
+def _wrap(field: int, pieces: Pieces) -> Pieces:
+    """A message of which ``pieces`` are the payload, without copying them."""
+    return [_varint(field << 3 | 2), _varint(sum(len(piece) for piece in pieces)), *pieces]
+
+
+def _tensor(name: str, array: NDArray[Any]) -> Pieces:
     head = b"".join(_integer(1, n) for n in array.shape) + _integer(2, _DTYPES[array.dtype.name])
-    return head + _message(8, name) + _message(9, array.tobytes())
+    raw = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+    return [head, _message(8, name), *_wrap(9, [raw])]
 
 
 def _attribute(name: str, value: float | str | Sequence[int] | Graph) -> bytes:
     if isinstance(value, Graph):
-        body, kind = _message(6, value.encode()), 5
+        body, kind = _message(6, b"".join(value.encode())), 5
     elif isinstance(value, int):
         body, kind = _integer(3, value), 2
     elif isinstance(value, float):
@@ -79,7 +88,7 @@ class Graph:
         self._inputs = inputs
         self._outputs: Sequence[Value] = ()
         self._nodes: list[bytes] = []
-        self._initializers: dict[str, bytes] = {}
+        self._initializers: dict[str, Pieces] = {}
 
     def constant(self, array: NDArray[Any], name: str = "") -> str:
         """Add an initializer; a ``name`` given twice is stored once."""
@@ -110,20 +119,20 @@ class Graph:
         self._outputs = outputs
         return self
 
-    def encode(self) -> bytes:
-        """GraphProto bytes."""
-        parts = [_message(1, node) for node in self._nodes]
-        parts.append(_message(2, self.name))
-        parts += [_message(5, tensor) for tensor in self._initializers.values()]
-        parts += [_message(11, _value(value)) for value in self._inputs]
-        parts += [_message(12, _value(value)) for value in self._outputs]
-        return b"".join(parts)
+    def encode(self) -> Pieces:
+        """GraphProto bytes, in pieces."""
+        pieces: Pieces = [_message(1, node) for node in self._nodes]
+        pieces.append(_message(2, self.name))
+        for tensor in self._initializers.values():
+            pieces += _wrap(5, tensor)
+        pieces += [_message(11, _value(value)) for value in self._inputs]
+        pieces += [_message(12, _value(value)) for value in self._outputs]
+        return pieces
 
     def model(self) -> bytes:
         """ModelProto bytes with this graph as its main graph."""
         opsets = [
             _message(8, _message(1, domain) + _integer(2, version)) for domain, version in OPSETS.items()
         ]
-        return b"".join(
-            [_integer(1, IR_VERSION), _message(2, "tinyrerank"), _message(7, self.encode()), *opsets]
-        )
+        head = _integer(1, IR_VERSION) + _message(2, "tinyrerank")
+        return b"".join([head, *_wrap(7, self.encode()), *opsets])

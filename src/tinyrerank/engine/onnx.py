@@ -18,11 +18,11 @@ from tinyrerank.model.weights import Weights, load_weights
 Mode = Literal["auto", "fp32", "int8"]
 
 #: Tokens in a group: enough for full speed, few enough that a group's activations stay small.
-MAX_GROUP_TOKENS = 2048
+MAX_GROUP_TOKENS = 1024
 #: Attention scores alive at once (heads x queries x keys): 8 MB of float32, three times.
 MAX_SCORES = 2**21
 #: Queries in a piece at the least, however long the sequence: smaller products run slowly.
-MIN_QUERIES = 16
+MIN_QUERIES = 32
 
 
 class OnnxEngine:
@@ -55,8 +55,6 @@ class OnnxEngine:
         self._n_heads = weights.config.n_heads
         if self.mode == "int8":
             weights = weights.to_int8()
-        elif not weights.config.quantized:
-            weights = weights.to_dense()
         self._session: Any = _open(OnnxModel(weights, int8=self.mode == "int8").encode(), self.threads)
         self._lock = threading.Lock()
 

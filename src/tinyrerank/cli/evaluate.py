@@ -85,7 +85,10 @@ def run(args: argparse.Namespace) -> int:
     """Evaluate, write the report, print the table."""
     from tinyrerank.evaluate.first_stage import load_task
     from tinyrerank.evaluate.pipeline import evaluate, write_report
-    from tinyrerank.evaluate.report import terminal_table
+    from tinyrerank.evaluate.report import require_plotting, terminal_table
+    from tinyrerank.evaluate.results import add_against
+
+    require_plotting()
 
     tasks = [
         load_task(
@@ -97,13 +100,14 @@ def run(args: argparse.Namespace) -> int:
         )
         for folder in args.folders
     ]
+    against = _against(args.against, tasks) if args.against else None
     systems = [*_baseline(args.baseline), *_model(args)]
     label = systems[-1].label if systems else "list"
     out: Path = args.out or Path("runs") / "evaluate" / label
     settings = {"split": args.split, "first_stage": args.first_stage, "depth": args.depth}
     results = evaluate(tasks, systems, out, settings=settings, quiet=args.quiet)
-    if args.against:
-        _add_against(results, tasks, args.against)
+    if against:
+        add_against(results, against)
     results.compare()
     written = write_report(results, out)
     print(_summary_json(results) if args.json else terminal_table(results))
@@ -144,20 +148,21 @@ def _baseline(choice: str | None) -> list[System]:
     return [biencoder_system(BiEncoder(Path(folder) if folder else installed_minilm()))]
 
 
-def _add_against(results: Results, tasks: list[Task], path: Path) -> None:
-    """Other results, or a run file, as one more system."""
+def _against(path: Path, tasks: list[Task]) -> Results:
+    """Earlier results, or a run file, found fit to compare with before any work is done."""
     from tinyrerank.evaluate.beir import read_run
-    from tinyrerank.evaluate.results import add_against, load_results
-    from tinyrerank.evaluate.runner import results_of_run
+    from tinyrerank.evaluate.pipeline import results_of_run
+    from tinyrerank.evaluate.results import check_against, load_results
 
     if not path.name.endswith((".trec", ".trec.gz")):
-        add_against(results, load_results(path))
-        return
+        results = load_results(path)
+        check_against(results, tasks)
+        return results
     if len(tasks) != 1:
         raise InputError(
             f"--against {path}: a run file fits one set, {len(tasks)} were given; give a results.json"
         )
-    add_against(results, results_of_run(results, tasks[0], read_run(path), path.name.split(".trec")[0]))
+    return results_of_run(tasks[0], read_run(path), path.name.split(".trec")[0])
 
 
 def _summary_json(results: Results) -> str:

@@ -219,9 +219,10 @@ def _read_qrels(path: Path) -> Iterator[tuple[int, str, str, int]]:
 
 
 def _id_of(row: dict[str, Any], path: Path, number: int) -> str:
+    """The ``_id``, a whole number written out; spaces are refused, for a run line could not carry them."""
     key = row.get("_id")
-    if isinstance(key, bool) or not isinstance(key, str | int) or key == "":
-        raise DataError(f'{path}:{number}: "_id" must be a non-empty string')
+    if isinstance(key, bool) or not isinstance(key, str | int) or str(key).split() != [str(key)]:
+        raise DataError(f'{path}:{number}: "_id" must be a string without spaces, got {key!r}')
     return str(key)
 
 

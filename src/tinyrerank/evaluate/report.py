@@ -22,6 +22,8 @@ _INTRODUCTION = (
 )
 # Okabe and Ito's palette, distinct for colour-blind readers; the first is the main system's.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+_TICK: dict[str, Any] = {"color": "0.45", "marker": "|", "markersize": 11, "markeredgewidth": 2}
+_PLOT_CAPTION = "filled: differs from the list, p < 0.05; hollow: it may be chance"
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 
 
@@ -57,6 +59,18 @@ def markdown(results: Results) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def require_plotting() -> None:
+    """Find out before the work, not after it, that the plot cannot be drawn.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    try:
+        import matplotlib.figure  # noqa: F401 - only whether it is there
+    except ImportError:
+        raise MissingExtraError("a plot", "eval") from None
+
+
 def plot(results: Results, path: Path) -> None:
     """A PNG: one row a set, a dot a system, and the mean over sets at the foot.
 
@@ -65,56 +79,48 @@ def plot(results: Results, path: Path) -> None:
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-        from matplotlib.lines import Line2D
-    except ImportError:
-        raise MissingExtraError("a plot", "eval") from None
+    require_plotting()
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
     names = [one.name for one in results.sets]
-    several = len(names) > 1
-    rows = [*names, ALL_SETS] if several else names
-    figure = Figure(figsize=(8, 1.7 + 0.34 * len(rows)), dpi=150, layout="constrained")
+    rows = [*names, ALL_SETS] if len(names) > 1 else names
+    heights = [-float(i) - (0.6 if name == ALL_SETS else 0.0) for i, name in enumerate(rows)]
+    styles = _styles(results)
+    row_inches = 0.3 + 0.07 * max(len(styles), 1)
+    figure = Figure(figsize=(8, 1.7 + row_inches * len(rows)), dpi=150, layout="constrained")
     axes = figure.subplots()
-    heights = [-float(i) - (0.6 if several and i == len(names) else 0.0) for i in range(len(rows))]
     for name, y in zip(rows, heights, strict=True):
         _plot_row(axes, results, name, y)
-    if several:
+    if len(names) > 1:
         axes.axhline((heights[-1] + heights[-2]) / 2, color="0.8", linewidth=0.8)
     axes.set_yticks(heights, [_row_label(results, name) for name in rows])
     axes.set_ylim(heights[-1] - 0.7, 0.7)
-    axes.set_xlabel(_MAIN_METRIC)
+    axes.set_xlabel(f"{_MAIN_METRIC} (in brackets: queries)")
     axes.grid(axis="x", color="0.9")
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
-    keys = [
-        Line2D([], [], color="0.45", marker="|", linestyle="", markersize=11, markeredgewidth=2, label="list")
-    ]
-    for name, (colour, marker) in _styles(results).items():
+    keys = [Line2D([], [], **_TICK, linestyle="", label="list (first stage)")]
+    for name, (colour, marker) in styles.items():
         keys.append(Line2D([], [], color=colour, marker=marker, linestyle="", label=name))
-    figure.legend(handles=keys, loc="outside upper center", ncols=len(keys), frameon=False)
-    if len(results.systems) > 1:
-        figure.supxlabel(
-            "filled: differs from the list, p < 0.05; hollow: it may be chance", fontsize=8, color="0.4"
-        )
+    figure.legend(handles=keys, loc="outside upper center", ncols=min(len(keys), 4), frameon=False)
+    if styles:
+        figure.supxlabel(_PLOT_CAPTION, fontsize=8, color="0.4")
     figure.savefig(path)
 
 
 def _plot_row(axes: Axes, results: Results, name: str, y: float) -> None:
+    """The list as an upright stroke, the main system on the line from it, the others a little below."""
     base = _value(results, FIRST_STAGE, name)
-    styles = _styles(results)
-    if results.main != FIRST_STAGE:
-        axes.plot(
-            [base, _value(results, results.main, name)], [y, y], color=styles[results.main][0], alpha=0.4
-        )
-    axes.plot(base, y, marker="|", color="0.45", markersize=11, markeredgewidth=2)
-    for system in reversed(styles):  # the main system last, on top
-        colour, marker = styles[system]
+    axes.plot(base, y, **_TICK)
+    for i, (system, (colour, marker)) in enumerate(_styles(results).items()):
+        value = _value(results, system, name)
+        if system == results.main:
+            axes.plot([base, value], [y, y], color=colour, alpha=0.4, zorder=1)
         sure = results.comparison(system, FIRST_STAGE, name, _MAIN_METRIC).p < _SIGNIFICANT
-        axes.plot(
-            _value(results, system, name), y, marker=marker, markersize=6.5, color=colour,
-            markerfacecolor=colour if sure else "white", zorder=3,
-        )  # fmt: skip
+        face = colour if sure else "white"
+        axes.plot(value, y - 0.22 * i, marker=marker, markersize=6, color=colour, markerfacecolor=face)
 
 
 def _styles(results: Results) -> dict[str, tuple[str, str]]:

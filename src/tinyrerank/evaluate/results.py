@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,9 @@ from numpy.typing import NDArray
 from tinyrerank.errors import DataError, InputError
 from tinyrerank.evaluate.metrics import METRICS, PerQuery, mean
 from tinyrerank.evaluate.significance import DRAWS, randomization_test
+
+if TYPE_CHECKING:
+    from tinyrerank.evaluate.first_stage import Task
 
 SCHEMA = 1
 #: The name under which the first stage stands in every table.
@@ -165,36 +169,44 @@ def load_results(path: Path) -> Results:
         ) from None
 
 
-def add_against(results: Results, other: Results) -> str:
-    """Put the main system of ``other`` beside ours, on the same sets and queries; returns its name here.
+def check_against(other: Results, tasks: Sequence[Task]) -> None:
+    """Whether ``other`` can be compared with an evaluation of these tasks, query by query.
 
     Raises:
-        InputError: ``other`` lacks one of our sets, or was measured on other queries.
+        InputError: it lacks a set, or was measured on other queries or with another bound of relevance.
     """
-    label = other.main
-    if label in results.systems:
-        label = f"{label} (against)"
     theirs = {one.name: one for one in other.sets}
-    missing = [one.name for one in results.sets if one.name not in theirs]
+    missing = [task.name for task in tasks if task.name not in theirs]
     if missing:
         raise InputError(
             f"the results to compare with lack {', '.join(missing)}; they hold {', '.join(theirs)}"
         )
+    for task in tasks:
+        one = theirs[task.name]
+        if one.systems[other.main].per_query[METRICS[0]].keys() != task.queries.keys():
+            raise InputError(
+                f"{task.name}: the results to compare with are on other queries; evaluate both on one split"
+            )
+        if one.relevant_from != task.relevant_from:
+            raise InputError(
+                f"{task.name}: the results to compare with count as relevant from grade {one.relevant_from}, "
+                f"these from {task.relevant_from}; choose one with --relevant-from"
+            )
+
+
+def add_against(results: Results, other: Results) -> None:
+    """Put the main system of ``other``, once checked, beside ours."""
+    label = other.main
+    if label in results.systems:
+        label = f"{label} (against)"
+    theirs = {one.name: one for one in other.sets}
     for i, one in enumerate(results.sets):
         values = theirs[one.name].systems[other.main]
-        queries = one.systems[FIRST_STAGE].per_query[METRICS[0]]
-        if values.per_query[METRICS[0]].keys() != queries.keys():
-            raise InputError(
-                f"{one.name}: the results to compare with are on other queries; evaluate both on one split"
-            )
         notes = one.notes
         if theirs[one.name].candidate_hash != one.candidate_hash:
             notes = (*notes, f"{label} ranked other candidates")
-        per_query = {m: {query: values.per_query[m][query] for query in queries} for m in METRICS}
-        added = SystemValues(per_query, values.pairs, values.seconds, values.cut)
-        results.sets[i] = replace(one, notes=notes, systems={**one.systems, label: added})
+        results.sets[i] = replace(one, notes=notes, systems={**one.systems, label: values})
     results.systems[label] = {**other.systems[other.main], "from": "earlier results"}
-    return label
 
 
 def _set_from_json(data: dict[str, Any]) -> SetResult:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -24,7 +24,7 @@ from tinyrerank.evaluate.beir import BeirDocument, Run, write_run
 from tinyrerank.evaluate.first_stage import Task
 from tinyrerank.evaluate.metrics import measure
 from tinyrerank.evaluate.progress import Progress
-from tinyrerank.evaluate.results import Results, SystemValues
+from tinyrerank.evaluate.results import SystemValues
 
 if TYPE_CHECKING:
     from tinyrerank.evaluate.biencoder import BiEncoder
@@ -45,7 +45,8 @@ class System:
 
     Attributes:
         label: its name in tables and file names.
-        identity: model hash, engine, length limit and so on; part of the key of kept scores.
+        identity: model name and hash, engine, length limit and so on; all but the name are part of the key of
+            kept scores.
         scorer: gives the logits.
         cut: called after a query is scored: how many of its documents were not read to the end.
         prepare: for scorers that read every document once: called with a set's documents before its first
@@ -61,8 +62,9 @@ class System:
     max_length: int | None = None
 
     def key(self, task: Task) -> str:
-        """Hash of the system and the candidates."""
-        text = json.dumps([dict(self.identity), task.candidate_hash()], sort_keys=True)
+        """Hash of the system and the candidates; the model counts by its content, not by its name."""
+        identity = {name: value for name, value in self.identity.items() if name != "model"}
+        text = json.dumps([identity, task.candidate_hash()], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def query_work(self, task: Task, query: str) -> int:
@@ -70,14 +72,17 @@ class System:
         text = self._characters(task.queries[query])
         if self.prepare:
             return text
-        return sum(text + self._characters(task.documents[key]["text"]) for key in task.run[query])
+        return sum(text + self._document_work(task.documents[key]) for key in task.run[query])
 
     def work(self, task: Task) -> int:
         """Characters to read for a whole set."""
-        documents = (
-            sum(self._characters(one["text"]) for one in task.documents.values()) if self.prepare else 0
+        documents = task.documents.values() if self.prepare else ()
+        return sum(map(self._document_work, documents)) + sum(
+            self.query_work(task, query) for query in task.run
         )
-        return documents + sum(self.query_work(task, query) for query in task.run)
+
+    def _document_work(self, document: BeirDocument) -> int:
+        return self._characters(f"{document['title']} {document['text']}".strip())
 
     def _characters(self, text: str) -> int:
         """Characters that are read of a text, at about five a token."""
@@ -189,14 +194,6 @@ def reorder(listed: Sequence[str], logits: Sequence[float]) -> list[str]:
     """
     order = np.argsort(-np.asarray(logits, dtype=np.float64), kind="stable")
     return [listed[i] for i in order]
-
-
-def results_of_run(results: Results, task: Task, run: Run, label: str) -> Results:
-    """Results of just a foreign run, measured on the set of ``results`` as it stands, whatever it lists."""
-    [one] = results.sets
-    values = SystemValues(measure(task.qrels, run, relevant_from=task.relevant_from))
-    alone = replace(one, candidate_hash="", systems={label: values})
-    return Results({label: {"kind": "run"}}, label, {}, {}, [alone])
 
 
 def hash_model(folder: Path) -> str:

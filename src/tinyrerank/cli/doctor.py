@@ -17,7 +17,7 @@ from typing import Any
 
 from tinyrerank import __version__
 from tinyrerank.cli.render import to_json
-from tinyrerank.errors import EngineError, ModelError, TinyrerankError
+from tinyrerank.errors import ModelError, TinyrerankError
 
 SCHEMA_VERSION = 1
 _QUERY = "How do tides work?"
@@ -63,21 +63,21 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the report; the exit code says whether a pair could be ranked."""
-    checks = [*_machine(), *_packages(), *_engines(), *_weights(), *_ranking(args.model)]
-    failure = next((check for check in checks if check.topic == "ranking" and not check.ok), None)
+    """Print the report; the exit code is 0, or that of the error with which ranking failed."""
+    checks = [*_machine(), *_packages(), *_engines(), *_weights()]
+    code = _ranking(args.model, checks)
     if args.json:
         report = {
             "schema_version": SCHEMA_VERSION,
             "command": "doctor",
             "version": __version__,
-            "works": failure is None,
+            "works": code == 0,
             "checks": [asdict(check) for check in checks],
         }
         print(to_json(report, indent=2))
     else:
         _print(checks)
-    return 0 if failure is None else EngineError.exit_code
+    return code
 
 
 def _print(checks: list[Check]) -> None:
@@ -195,8 +195,12 @@ def check_folder(folder: Path) -> Iterator[Check]:
             )
 
 
-def _ranking(model: str | None) -> Iterator[Check]:
-    """Load the model as ``rank`` does and rank two documents, which counts as working if both have scores."""
+def _ranking(model: str | None, checks: list[Check]) -> int:
+    """Load the model and rank two documents as ``rank`` does; report on it in ``checks``.
+
+    Returns:
+        0 if that worked, else the exit code of the error.
+    """
     from tinyrerank import Reranker
 
     start = time.perf_counter()
@@ -205,10 +209,11 @@ def _ranking(model: str | None) -> Iterator[Check]:
             loaded = time.perf_counter()
             ranking = reranker.rank(_QUERY, _DOCUMENTS)
             scored = time.perf_counter()
-            name, engine = reranker.folder.name, reranker.engine.name
+            what = f"{reranker.folder.name} on the {reranker.engine.name} engine"
     except TinyrerankError as error:
-        yield Check("ranking", "a real pair", False, f"{error}")
-        return
-    yield Check("ranking", "load", True, f"{name} on the {engine} engine in {(loaded - start) * 1000:.0f} ms")
+        checks.append(Check("ranking", "two documents", False, str(error)))
+        return error.exit_code
+    checks.append(Check("ranking", "load", True, f"{what} in {(loaded - start) * 1000:.0f} ms"))
     scores = ", ".join(f"{hit.score:.3f} for {hit.text[:24]}…" for hit in ranking)
-    yield Check("ranking", "two documents", True, f"{(scored - loaded) * 1000:.1f} ms: {scores}")
+    checks.append(Check("ranking", "two documents", True, f"{(scored - loaded) * 1000:.1f} ms: {scores}"))
+    return 0

@@ -278,8 +278,9 @@ def _read_table(path: str, reading: Reading, delimiter: str, quoting: Literal[0,
         if header is None:
             raise DataError(f"{path}: empty; a {delimiter!r}-separated file starts with a header line")
         if reading.text_field not in header:
+            columns = ", ".join(header)
             raise DataError(
-                f"{path}:1: no column {reading.text_field!r} (there: {', '.join(header)}); name it with --text-field"
+                f"{path}:1: no column {reading.text_field!r} (there: {columns}); name it with --text-field"
             )
         last = rows.line_num
         for row in rows:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 import shutil
 import sys
 import time
@@ -202,7 +203,7 @@ def fingerprint(folder: Path) -> dict[str, str]:
 
 def _print_table(ranking: Ranking, passages: Sequence[Passage], *, seconds: float) -> None:
     width = shutil.get_terminal_size().columns
-    color = sys.stdout.isatty()
+    color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")  # see no-color.org
     for line in table(ranking, passages, width=width, color=color):
         print(line)
     shown = f"{len(ranking)} of " if len(ranking) < ranking.n_documents else ""

@@ -45,7 +45,7 @@ def test_table_report_plot_and_runs_are_made(
         assert f"## {name}" in markdown(results)
     assert f"{results.mean('list', 'NDCG@10'):.4f}" in printed.out
     assert f"{results.comparison(label, 'list', ALL_SETS, 'NDCG@10').p:.4f}" in printed.out
-    assert "second: 1 queries have no candidates and count as zero" in printed.out
+    assert "second: queries without candidates, counted as zero: 1" in printed.out
 
 
 def test_results_keep_every_query_and_the_means_follow_from_them(

@@ -29,14 +29,14 @@ def test_depth_cuts_every_list(tmp_path: Path) -> None:
 def test_listed_documents_outside_the_corpus_are_left_out_and_counted(tmp_path: Path) -> None:
     task = load_task(write_set(tmp_path, run={**RUN, "q1": ["gone", "d1", "gone2"]}), depth=1)
     assert task.run["q1"] == ["d1"]
-    assert task.notes == ("2 listed documents are not in the corpus and were left out",)
+    assert task.notes == ("listed documents that the corpus lacks, left out: 2",)
 
 
 def test_a_query_without_candidates_stays_in_the_judgements(tmp_path: Path) -> None:
     task = load_task(write_set(tmp_path, run={"q1": ["d1"], "unjudged": ["d2"]}))
     assert list(task.run) == ["q1"]
     assert set(task.qrels) == set(QUERIES)
-    assert task.notes == ("2 queries have no candidates and count as zero",)
+    assert task.notes == ("queries without candidates, counted as zero: 2",)
 
 
 def test_another_run_is_taken_by_name(tmp_path: Path) -> None:

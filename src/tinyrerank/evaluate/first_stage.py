@@ -90,7 +90,7 @@ def load_task(
     topics = read_topics(folder, split)
     notes = []
     if topics.without_relevant:
-        notes.append(f"{topics.without_relevant} queries without a relevant document left out")
+        notes.append(f"queries without a relevant document, left out: {topics.without_relevant}")
     if first_stage == "bm25":
         documents, n_documents = read_corpus(folder)
         run = bm25_run(documents, topics.queries, depth)
@@ -108,7 +108,7 @@ def load_task(
             "try --first-stage bm25",
         )
     if len(run) < len(topics.queries):
-        notes.append(f"{len(topics.queries) - len(run)} queries have no candidates and count as zero")
+        notes.append(f"queries without candidates, counted as zero: {len(topics.queries) - len(run)}")
     if relevant_from is None:
         relevant_from = 2 if name.startswith("trec-dl") else 1
     ordered = {query: run[query] for query in topics.queries if query in run}
@@ -203,9 +203,9 @@ def _restrict(
         if ranked:
             kept[query] = ranked[:depth]
     if absent:
-        notes.append(f"{absent} listed documents are not in the corpus and were left out")
+        notes.append(f"listed documents that the corpus lacks, left out: {absent}")
     if own_listed:
-        notes.append(f"{own_listed} documents that are the query itself were left out")
+        notes.append(f"listed documents that are the query itself, left out: {own_listed}")
     return kept
 
 

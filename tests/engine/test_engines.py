@@ -164,3 +164,4 @@ def test_torch_in_bf16_stays_near_fp32(make_model: Callable[..., Path]) -> None:
     exact = load_engine(folder, "torch", threads=1).score(*packed)
     rounded = load_engine(folder, "torch", threads=1, dtype="bf16").score(*packed)
     assert 0 < report("bf16 against fp32", rounded, exact) < 0.15 * exact.std()
+    assert (rounded.view(np.uint32) & 0xFFFF).any()  # the logits themselves are not bf16

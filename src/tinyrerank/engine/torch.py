@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -71,6 +72,8 @@ class TorchEngine:
         torch.set_num_threads(thread_count(threads))
         self._torch = torch
         self._model: Any = JinaBert.from_weights(weights).to(self.device)
+        for part in (self._model.bert.pooler, self._model.classifier):
+            part.forward = self._in_float32(part.forward)
         self._lock = threading.Lock()
 
     def score(self, ids: NDArray[np.int32], cu_seqlens: NDArray[np.int32]) -> NDArray[np.float32]:
@@ -90,6 +93,15 @@ class TorchEngine:
         """Free the model, once the group now running is done."""
         with self._lock:
             self._model = None
+
+    def _in_float32(self, forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        """The head outside of bf16, which would round logits to 8 bits and tie them."""
+
+        def exact(x: Tensor) -> Tensor:
+            with self._torch.autocast(self.device.type, enabled=False):
+                return forward(x.float())
+
+        return exact
 
     def _run(self, ids: NDArray[np.int32], bounds: NDArray[np.int64]) -> Tensor:
         """Logits (m,) of one group, on the device; one at a time, so that callers share the memory bound."""

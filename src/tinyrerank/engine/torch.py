@@ -72,7 +72,8 @@ class TorchEngine:
         torch.set_num_threads(thread_count(threads))
         self._torch = torch
         self._model: Any = JinaBert.from_weights(weights).to(self.device)
-        for part in (self._model.bert.pooler, self._model.classifier):
+        head: list[Any] = [self._model.bert.pooler, self._model.classifier]
+        for part in head:
             part.forward = self._in_float32(part.forward)
         self._lock = threading.Lock()
 

@@ -1,0 +1,152 @@
+"""Candidate lists for teachers to judge: neighbours by meaning, neighbours by words, and chance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tinyrerank.train.pool import Pool
+from tinyrerank.train.progress import Progress
+from tinyrerank.train.recipe import MineRecipe
+from tinyrerank.train.tokens import Flat
+
+
+@dataclass(slots=True)
+class Lists:
+    """L lists of K candidates.
+
+    Attributes:
+        query: number of each list's query, (L,).
+        candidate: passage numbers, (L, K), -1 at padding.
+        label: 1 known answer, 0 given or mined non-answer, NaN unknown, (L, K).
+        teacher: fused teacher scores, (L, K); zeros before teachers have run.
+    """
+
+    query: NDArray[np.int32]
+    candidate: NDArray[np.int32]
+    label: NDArray[np.float32]
+    teacher: NDArray[np.float32]
+
+    def save(self, path: Path) -> None:
+        """Write an ``.npz``."""
+        np.savez(path, query=self.query, candidate=self.candidate, label=self.label, teacher=self.teacher)
+
+    @classmethod
+    def load(cls, path: Path) -> Lists:
+        """Read what :meth:`save` wrote."""
+        with np.load(path, allow_pickle=False) as f:
+            return cls(f["query"], f["candidate"], f["label"], f["teacher"])
+
+
+class Bm25:
+    """BM25 over token ids, as products of sparse matrices on the training device (k1 0.9, b 0.4).
+
+    A candidate generator, not a baseline: its terms are the student's tokens, without stemming.
+    """
+
+    def __init__(self, flat: Flat, n_terms: int, device: torch.device, *, k1: float = 0.9, b: float = 0.4) -> None:
+        n = len(flat.lengths)
+        document = np.repeat(np.arange(n, dtype=np.int64), flat.lengths)
+        cells, counts = np.unique(document * n_terms + flat.ids, return_counts=True)
+        rows, terms = cells // n_terms, cells % n_terms
+        frequency = np.bincount(terms, minlength=n_terms)
+        idf = np.log1p((n - frequency + 0.5) / (frequency + 0.5))
+        norm = k1 * (1 - b + b * flat.lengths / max(1.0, flat.lengths.mean()))
+        impact = idf[terms] * counts / (counts + norm[rows])
+        starts = np.searchsorted(rows, np.arange(n + 1))
+        self.matrix = torch.sparse_csr_tensor(
+            torch.from_numpy(starts), torch.from_numpy(terms), torch.from_numpy(impact.astype(np.float32)), (n, n_terms)
+        ).to(device)
+        self.n_terms, self.device = n_terms, device
+
+    def top(self, queries: Flat, depth: int, batch: int = 256) -> Iterator[tuple[int, NDArray[np.int64]]]:
+        """Yield ``(first query, (batch, depth) passage numbers)``, best first."""
+        for start in range(0, len(queries.lengths), batch):
+            stop = min(start + batch, len(queries.lengths))
+            dense = torch.zeros((self.n_terms, stop - start), device=self.device)
+            lo, hi = int(queries.offsets[start]), int(queries.offsets[stop])
+            column = np.repeat(np.arange(stop - start), queries.lengths[start:stop])
+            ids = torch.from_numpy(queries.ids[lo:hi].astype(np.int64)).to(self.device)
+            dense[ids, torch.from_numpy(column).to(self.device)] = 1.0
+            scores = (self.matrix @ dense).T.contiguous()  # (batch, n)
+            yield start, scores.topk(min(depth, scores.shape[1]), dim=1).indices.cpu().numpy()
+
+
+def nearest(queries: Tensor, passages: Tensor, depth: int, batch: int = 1024) -> NDArray[np.int32]:
+    """Numbers of the passages with the largest inner products, (n, depth), best first."""
+    out = np.zeros((len(queries), min(depth, len(passages))), dtype=np.int32)
+    for start in range(0, len(queries), batch):
+        scores = queries[start : start + batch] @ passages.T
+        out[start : start + batch] = scores.topk(out.shape[1], dim=1).indices.cpu().numpy()
+    return out
+
+
+def mine(
+    pool: Pool,
+    numbers: NDArray[np.int32],
+    dense: NDArray[np.int32],
+    lexical: NDArray[np.int32],
+    recipe: MineRecipe,
+    seed: int,
+) -> Lists:
+    """Compose one list for each query.
+
+    Args:
+        pool: queries with their given positives and negatives.
+        numbers: queries to make lists for, (L,).
+        dense: nearest passages of each, (L, depth).
+        lexical: BM25's best of each, (L, depth).
+        recipe: how many of each kind; draws favour the top (half of them from the first ten).
+        seed: for the draws.
+
+    Returns:
+        Lists without teacher scores; given positives are labelled 1, everything else of a query with real
+        positives 0 until :func:`doubt` looks at it, everything else NaN.
+    """
+    rng = np.random.default_rng(seed)
+    width = recipe.length
+    candidate = np.full((len(numbers), width), -1, dtype=np.int32)
+    label = np.full((len(numbers), width), np.nan, dtype=np.float32)
+    progress = Progress("mine", len(numbers), unit="lists")
+    for row, number in enumerate(numbers):
+        query = pool.queries[number]
+        positives = list(query.positives)
+        given = list(query.negatives)
+        rng.shuffle(positives)
+        rng.shuffle(given)
+        chosen = dict.fromkeys(positives[:2] + given[:4])
+        chosen |= dict.fromkeys(_draw(dense[row], recipe.dense, rng) + _draw(lexical[row], recipe.lexical, rng))
+        chosen |= dict.fromkeys(rng.integers(0, pool.n_trainable, width).tolist())
+        take = list(chosen)
+        kept = take[: width - recipe.chance] + take[-recipe.chance :] if recipe.chance else take[:width]
+        candidate[row] = kept[:width]
+        if query.positives and not query.source.startswith("synthetic"):
+            label[row] = [float(p in query.positives) for p in kept[:width]]
+        progress.advance(1)
+    progress.close()
+    return Lists(numbers.astype(np.int32), candidate, label, np.zeros(candidate.shape, dtype=np.float32))
+
+
+def _draw(ranked: NDArray[np.int32], n: int, rng: np.random.Generator) -> list[int]:
+    head = rng.permutation(ranked[:10])[: (n + 1) // 2]
+    tail = rng.permutation(ranked[10:])[: n // 2]
+    return [int(x) for x in (*head, *tail) if x >= 0]
+
+
+def doubt(lists: Lists, similarity: NDArray[np.float32], margin: float) -> None:
+    """Turn labels of 0 into unknown where the teacher finds the candidate nearly as close as the best answer.
+
+    Args:
+        lists: changed in place.
+        similarity: a teacher's scores (L, K).
+        margin: a candidate closer to the query than the best known answer minus this is doubted.
+    """
+    answer = np.where(lists.label == 1, similarity, -np.inf).max(axis=1, keepdims=True)
+    doubtful = (lists.label == 0) & (similarity > answer - margin)
+    lists.label[doubtful] = np.nan

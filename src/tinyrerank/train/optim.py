@@ -1,0 +1,111 @@
+"""What every training stage needs: optimizer, schedule, averaged weights, checkpoints that survive a kill."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from tinyrerank.errors import DataError
+from tinyrerank.train.recipe import StageRecipe
+
+_AVERAGE_EVERY = 8
+
+
+class Stage:
+    """Optimizer state of one stage over one model.
+
+    Args:
+        model: what learns; parameters that do not require gradients are left alone.
+        recipe: steps, rates, averaging.
+        folder: checkpoints go to ``folder/checkpoint.pt``.
+        key: what the checkpoint belongs to; a checkpoint with another key is refused.
+    """
+
+    def __init__(self, model: nn.Module, recipe: StageRecipe, folder: Path, key: str) -> None:
+        self.model, self.recipe, self.folder, self.key = model, recipe, folder, key
+        named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+        decayed = [p for _, p in named if p.ndim > 1]
+        plain = [p for _, p in named if p.ndim <= 1]
+        groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+        self.optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.98), eps=1e-6, fused=True)
+        self.average = [p.detach().clone() for _, p in named] if recipe.average else []
+        self.parameters = [p for _, p in named]
+        self.step = 0
+        self.elapsed_s = 0.0
+        self._tick = time.monotonic()
+
+    @property
+    def fraction(self) -> float:
+        """How much of the stage is done, 0..1, by steps or by minutes, whichever is further."""
+        by_steps = self.step / max(1, self.recipe.steps)
+        by_time = self.elapsed_s / (60 * self.recipe.minutes) if self.recipe.minutes else 0.0
+        return min(1.0, max(by_steps, by_time))
+
+    def rate(self) -> float:
+        """Learning rate now: linear warm-up, then a cosine to one hundredth."""
+        done = self.fraction
+        if done < self.recipe.warmup:
+            return self.recipe.learning_rate * max(done / self.recipe.warmup, 1e-3)
+        x = (done - self.recipe.warmup) / max(1e-9, 1 - self.recipe.warmup)
+        return self.recipe.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * x)))
+
+    def update(self) -> None:
+        """One step on the gradients at hand: clip, optimizer, average."""
+        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate()
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.average and self.step % _AVERAGE_EVERY == 0:
+            decay = min(self.recipe.average, (1 + self.step) / (10 + self.step)) ** _AVERAGE_EVERY
+            torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1 - decay)  # noqa: SLF001
+        self.step += 1
+        now = time.monotonic()
+        self.elapsed_s += now - self._tick
+        self._tick = now
+
+    def save(self) -> None:
+        """Write the checkpoint, in place of the last one, at once or not at all."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        state: dict[str, Any] = {
+            "key": self.key,
+            "step": self.step,
+            "elapsed_s": self.elapsed_s,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": self.average,
+        }
+        partial = self.folder / "checkpoint.partial"
+        torch.save(state, partial)
+        os.replace(partial, self.folder / "checkpoint.pt")
+
+    def resume(self) -> bool:
+        """Continue from the checkpoint, if there is one.
+
+        Raises:
+            DataError: the checkpoint is of another recipe.
+        """
+        path = self.folder / "checkpoint.pt"
+        if not path.exists():
+            return False
+        state = torch.load(path, map_location=self.parameters[0].device, weights_only=True)
+        if state["key"] != self.key:
+            raise DataError(f"{path}: made by another recipe; delete it, or choose another --work folder")
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.average = state["average"]
+        self.step, self.elapsed_s = state["step"], state["elapsed_s"]
+        self._tick = time.monotonic()
+        return True
+
+    def finish(self) -> None:
+        """Put the averaged weights into the model."""
+        if self.average:
+            with torch.no_grad():
+                torch._foreach_copy_(self.parameters, self.average)  # noqa: SLF001

@@ -1,0 +1,229 @@
+"""The pool that every training stage draws from: passages, queries, and which passages answer which query.
+
+``passages.jsonl`` and ``queries.jsonl`` in the working folder; passages are unique by normalized text, and
+queries point at them by line number. A slice of each labelled set is held out for tuning, and ``dev`` adds the
+development queries of an evaluation set (its test queries are never read).
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import random
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tinyrerank.errors import DataError
+from tinyrerank.train.recipe import DataRecipe
+from tinyrerank.train.synth import synthesize
+
+MAX_PASSAGE_CHARS = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One training query.
+
+    Attributes:
+        text: what a user would type.
+        source: data set, or the kind of synthesis.
+        positives: passages that answer it, graded: line number to gain.
+        negatives: passages given as negatives (unjudged).
+        held_out: kept for tuning, never trained on.
+    """
+
+    text: str
+    source: str
+    positives: dict[int, int] = field(default_factory=dict)
+    negatives: list[int] = field(default_factory=list)
+    held_out: bool = False
+
+
+@dataclass(slots=True)
+class Pool:
+    """Passages and queries; ``n_trainable`` passages come first, those of dev sets after them."""
+
+    passages: list[str]
+    queries: list[Query]
+    n_trainable: int
+
+    def save(self, folder: Path) -> None:
+        """Write the pool as JSON lines."""
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "passages.jsonl").open("w", encoding="utf-8") as f:
+            for n, text in enumerate(self.passages):
+                f.write(json.dumps({"text": text, "trainable": n < self.n_trainable}, ensure_ascii=False) + "\n")
+        with (folder / "queries.jsonl").open("w", encoding="utf-8") as f:
+            for query in self.queries:
+                f.write(json.dumps(asdict(query), ensure_ascii=False) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path) -> Pool:
+        """Read what :meth:`save` wrote."""
+        rows = list(read_jsonl(folder / "passages.jsonl"))
+        queries = []
+        for row in read_jsonl(folder / "queries.jsonl"):
+            row["positives"] = {int(k): v for k, v in row["positives"].items()}
+            queries.append(Query(**row))
+        return cls([r["text"] for r in rows], queries, sum(r["trainable"] for r in rows))
+
+
+def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    """Rows of a ``.jsonl`` or ``.jsonl.gz`` file.
+
+    Raises:
+        DataError: the file is missing, or a line is not a JSON object; names the line.
+    """
+    opener = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rt", encoding="utf-8") as f:
+            for number, line in enumerate(f, 1):
+                try:
+                    row = json.loads(line)
+                except json.JSONDecodeError as error:
+                    raise DataError(f"{path}:{number}: not valid JSON ({error.msg})") from None
+                if not isinstance(row, dict):
+                    raise DataError(f"{path}:{number}: expected a JSON object")
+                yield row
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; pass --data or set TINYRERANK_DATA to the data folder") from None
+
+
+class _Passages:
+    """Passages, unique by their words."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self._ids: dict[bytes, int] = {}
+
+    def add(self, text: str) -> int:
+        text = " ".join(text.split())[:MAX_PASSAGE_CHARS]
+        key = hashlib.blake2b(text.casefold().encode(errors="replace"), digest_size=12).digest()
+        if key not in self._ids:
+            self._ids[key] = len(self.texts)
+            self.texts.append(text)
+        return self._ids[key]
+
+
+def build_pool(recipe: DataRecipe, data: Path, seed: int) -> Pool:
+    """Read the sets that the recipe names, synthesize queries, hold some out.
+
+    Args:
+        recipe: names of sets below ``data/train`` and how much to synthesize.
+        data: folder that holds ``train/`` and ``eval/``.
+        seed: for sampling; the same seed gives the same pool.
+
+    Raises:
+        DataError: a file is missing or malformed.
+    """
+    rng = random.Random(seed)
+    passages = _Passages()
+    queries: list[Query] = []
+    titled: list[tuple[str, int]] = []
+    for name in recipe.labelled:
+        queries += _labelled(name, data, passages, recipe.held_out, rng)
+    for path in [*(data / "train" / f"{name}.jsonl.gz" for name in recipe.corpora), *map(Path, recipe.extra)]:
+        for row in read_jsonl(path):
+            title = str(row.get("title") or "")
+            # Search engines feed titles in front of the text; half of the passages keep theirs there.
+            joined = f"{title}. {row['text']}" if title and rng.random() < recipe.title_in_text else row["text"]
+            titled.append((title, passages.add(joined)))
+    for name in recipe.candidate_lists:
+        for row in read_jsonl(data / "train" / f"{name}.jsonl.gz"):
+            found = [passages.add(c["text"]) for c in row["candidates"]]
+            queries.append(Query(row["query"], name, {}, found[:20]))
+    n_trainable = len(passages.texts)
+    for name in recipe.queries:
+        rows = list(read_jsonl(data / "train" / f"{name}.jsonl.gz"))
+        queries += [Query(row["query"], row["source"]) for row in rows]
+    queries += [
+        Query(text, f"synthetic {kind}", {passage: 1})
+        for kind, text, passage in synthesize(passages.texts, titled, recipe.synth, rng)
+    ]
+    seen: set[str] = set()
+    queries = [q for q in queries if not (q.text.casefold() in seen or seen.add(q.text.casefold()))]  # type: ignore[func-returns-value]
+    if recipe.max_queries:
+        queries = _sample_queries(queries, recipe.max_queries, rng)
+    kept = _Passages()
+    if recipe.max_passages:
+        queries = _sample_passages(passages.texts, kept, queries, recipe.max_passages, rng)
+        passages, n_trainable = kept, len(kept.texts)
+    for name in recipe.dev:
+        queries += _dev(name, data, passages)
+    return Pool(passages.texts, queries, n_trainable)
+
+
+def _sample_queries(queries: list[Query], n: int, rng: random.Random) -> list[Query]:
+    groups: dict[str, list[Query]] = {"labelled": [], "real": [], "synthetic": []}
+    for query in queries:
+        if not query.held_out:
+            synthetic = query.source.startswith("synthetic")
+            groups["synthetic" if synthetic else "labelled" if query.positives else "real"].append(query)
+    kept = [q for q in queries if q.held_out and q.positives]
+    for group in groups.values():
+        kept += rng.sample(group, min(len(group), n // len(groups)))
+    return kept
+
+
+def _sample_passages(
+    texts: list[str], kept: _Passages, queries: list[Query], n: int, rng: random.Random
+) -> list[Query]:
+    """Fill ``kept`` and point the queries at it; a query keeps at most four of its negatives."""
+    new: dict[int, int] = {}
+
+    def move(old: int) -> int:
+        if old not in new:
+            new[old] = kept.add(texts[old])
+        return new[old]
+
+    moved = [
+        Query(
+            q.text,
+            q.source,
+            {move(p): gain for p, gain in q.positives.items()},
+            [move(p) for p in rng.sample(q.negatives, min(4, len(q.negatives)))],
+            q.held_out,
+        )
+        for q in queries
+    ]
+    for old in rng.sample(range(len(texts)), len(texts)):
+        if len(kept.texts) >= n:
+            break
+        move(old)
+    return moved
+
+
+def _labelled(name: str, data: Path, passages: _Passages, held_out: int, rng: random.Random) -> Iterable[Query]:
+    merged: dict[str, Query] = {}
+    for row in read_jsonl(data / "train" / f"{name}.jsonl.gz"):
+        query = merged.setdefault(row["query"], Query(row["query"], name))
+        positive = passages.add(row["positive"])
+        if row.get("answerable") is False:  # squad2: about this paragraph, but not answered by it
+            query.negatives.append(positive)
+        else:
+            query.positives[positive] = 1
+        query.negatives.extend(passages.add(text) for text in row.get("negatives", ()))
+    found = [q for q in merged.values() if q.positives or q.negatives]
+    # Held out by passage, so that no held-out query's answer is trained on.
+    answers = sorted({p for q in found for p in q.positives})
+    chosen = set(rng.sample(answers, min(held_out, len(answers) // 10)))
+    return [Query(q.text, q.source, q.positives, q.negatives, bool(chosen & q.positives.keys())) for q in found]
+
+
+def _dev(name: str, data: Path, passages: _Passages) -> Iterator[Query]:
+    folder = data / "eval" / name
+    ids = {
+        row["_id"]: passages.add(f"{row.get('title', '')} {row['text']}".strip())
+        for row in read_jsonl(folder / "corpus.jsonl.gz")
+    }
+    gains: dict[str, dict[int, int]] = {}
+    for line in (folder / "qrels" / "dev.tsv").read_text().splitlines()[1:]:
+        query_id, passage_id, gain = line.split("\t")
+        if passage_id in ids:
+            gains.setdefault(query_id, {})[ids[passage_id]] = int(gain)
+    for row in read_jsonl(folder / "queries.jsonl"):
+        if row["_id"] in gains:
+            yield Query(row["text"], f"dev {name}", gains[row["_id"]], [], held_out=True)

@@ -1,0 +1,175 @@
+"""Ranking distillation: the student learns to order candidate lists as its teachers do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from tinyrerank.errors import DataError
+from tinyrerank.model.jinabert import JinaBert
+from tinyrerank.train.losses import LOSSES
+from tinyrerank.train.mine import Lists
+from tinyrerank.train.optim import Stage
+from tinyrerank.train.progress import Progress
+from tinyrerank.train.quantize import rounded
+from tinyrerank.train.recipe import StageRecipe
+from tinyrerank.train.teachers import autocast
+from tinyrerank.train.tokens import DeviceText, PairBuilder, by_length
+
+Evaluation = Callable[[], str]
+
+
+def train_rank(
+    model: nn.Module,
+    builder: PairBuilder,
+    lists: Lists,
+    recipe: StageRecipe,
+    folder: Path,
+    key: str,
+    seed: int,
+    evaluate: Evaluation | None = None,
+) -> Stage:
+    """Train a cross-encoder on lists.
+
+    Args:
+        model: maps ids and mask (B, T) to logits (B, 1); a student or a teacher, on the training device.
+        builder: makes its pairs.
+        lists: candidates with labels and teacher scores.
+        recipe: the stage.
+        folder: for checkpoints.
+        key: what the checkpoints belong to.
+        seed: for the order of lists.
+        evaluate: called a few times on the way; its text goes to the progress line.
+
+    Returns:
+        The finished stage; the model holds the averaged weights and is in eval mode.
+    """
+    unknown = set(recipe.losses) - set(LOSSES)
+    if unknown:
+        raise DataError(f"unknown loss {', '.join(sorted(unknown))}; known: {', '.join(LOSSES)}")
+    device = next(model.parameters()).device
+    stage = Stage(model, recipe, folder, key)
+    stage.resume()
+    per_list = _mean_list_tokens(builder, lists)
+    size = max(1, round(recipe.tokens / per_list))
+    progress = Progress("ranking", recipe.steps)
+    progress.start_at(stage.step)
+    running, next_look, note = 0.0, stage.fraction + 0.2, ""
+    model.train()
+    generator = np.random.default_rng(seed + stage.step)
+    for rows in _draws(len(lists.query), size, generator):
+        if stage.fraction >= 1:
+            break
+        long = generator.random() < recipe.long_share
+        chosen = rows[: max(1, int(size * per_list / (recipe.long_tokens * lists.candidate.shape[1])))] if long else rows
+        loss = _step(model, builder, _to(lists, chosen, device), recipe, stage.fraction, long=long)
+        stage.update()
+        running = loss if stage.step == 1 else 0.98 * running + 0.02 * loss
+        progress.advance(1, f"loss {running:.4f}{note}")
+        if stage.step % 1000 == 0:
+            stage.save()
+        if evaluate and stage.fraction >= next_look:
+            next_look += 0.2
+            model.eval()
+            note = "; " + evaluate()
+            model.train()
+    stage.finish()
+    model.eval()
+    progress.close(f"loss {running:.4f}" + (f"; {evaluate()}" if evaluate else ""))
+    return stage
+
+
+def _draws(n: int, size: int, generator: np.random.Generator) -> Iterator[NDArray[np.int64]]:
+    while True:
+        order = generator.permutation(n)
+        for start in range(0, n - size + 1, size):
+            yield order[start : start + size]
+        if n < size:
+            yield order
+
+
+def _mean_list_tokens(builder: PairBuilder, lists: Lists) -> float:
+    sample = np.random.default_rng(0).permutation(len(lists.query))[:500]
+    device = builder.queries.ids.device
+    query, candidate, real = (t.to(device) for t in _pairs(lists.query[sample], lists.candidate[sample]))
+    n_query, n_passage = builder.lengths(query[real], candidate[real])
+    return float((n_query + n_passage + builder.template.n_specials).sum()) / len(sample)
+
+
+def _pairs(query: NDArray[np.int32], candidate: NDArray[np.int32]) -> tuple[Tensor, Tensor, Tensor]:
+    real = torch.from_numpy(candidate >= 0)
+    numbers = torch.from_numpy(np.broadcast_to(query[:, None], candidate.shape).astype(np.int64))
+    return numbers, torch.from_numpy(candidate.astype(np.int64)), real
+
+
+def _to(lists: Lists, rows: NDArray[np.int64], device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    query, candidate, real = _pairs(lists.query[rows], lists.candidate[rows])
+    label, teacher = torch.from_numpy(lists.label[rows]), torch.from_numpy(lists.teacher[rows])
+    return query.to(device), candidate.to(device), real.to(device), label.to(device), teacher.to(device)
+
+
+def _step(
+    model: nn.Module,
+    builder: PairBuilder,
+    batch: tuple[Tensor, Tensor, Tensor, Tensor, Tensor],
+    recipe: StageRecipe,
+    fraction: float,
+    *,
+    long: bool,
+) -> float:
+    query, candidate, real, label, teacher = batch
+    pair_query, pair_passage = query[real], candidate[real]
+    if long:
+        builder, pair_passage = _hide(builder, pair_passage, recipe.long_tokens)
+    device = real.device
+    round_weights = isinstance(model, JinaBert) and fraction > 1 - recipe.quantize_share
+    with rounded(model) if round_weights and isinstance(model, JinaBert) else nullcontext():
+        n_query, n_passage = builder.lengths(pair_query, pair_passage)
+        order, parts = [], []
+        # Every micro-batch keeps its graph: a list's candidates differ in length and meet again in the loss.
+        for rows in by_length(n_query + n_passage + builder.template.n_specials, recipe.micro_tokens):
+            ids, mask = builder.build(pair_query[rows], pair_passage[rows])
+            with autocast(device):
+                parts.append(model(ids, mask)[:, 0].float())
+            order.append(rows)
+        logits = torch.cat(parts)[torch.cat(order).argsort()]
+        student = torch.zeros(real.shape, device=device).masked_scatter(real, logits)
+        loss = torch.zeros((), device=device)
+        for name, weight in recipe.losses.items():
+            loss = loss + weight * LOSSES[name](student, teacher / recipe.temperature, label, real)
+        loss.backward()  # type: ignore[no-untyped-call]
+    return float(loss.detach())
+
+
+def _hide(builder: PairBuilder, passage: Tensor, n_tokens: int) -> tuple[PairBuilder, Tensor]:
+    """Put every passage at a random place among random others, ``n_tokens`` in all."""
+    text = builder.passages
+    device = passage.device
+    n_others = max(1, int(n_tokens / float(text.lengths.float().mean())) - 1)
+    others = torch.randint(0, len(text.lengths), (len(passage), n_others), device=device)
+    place = torch.randint(0, n_others + 1, (len(passage), 1), device=device)
+    slots = torch.cat([others, passage[:, None]], dim=1)
+    # The last column (the passage) moves to its place; the one that stood there takes the end.
+    slots.scatter_(1, torch.full_like(place, n_others), slots.gather(1, place))
+    slots.scatter_(1, place, passage[:, None])
+    lengths = text.lengths[slots].clamp(max=builder.max_length)
+    # Cut others, not the passage: those that overflow the budget shrink to nothing.
+    own = torch.zeros_like(slots, dtype=torch.bool).scatter_(1, place, value=True)
+    room = n_tokens - builder.max_length // 2 - lengths[own][:, None]
+    used = torch.where(own, 0, lengths).cumsum(1)
+    lengths = torch.where(own | (used <= room), lengths, 0)
+    flat_lengths, starts = lengths.flatten(), text.starts[slots].flatten()
+    ends = flat_lengths.cumsum(0)
+    index = torch.arange(int(ends[-1]), device=device)
+    index = index + torch.repeat_interleave(starts - (ends - flat_lengths), flat_lengths)
+    hidden = DeviceText.__new__(DeviceText)
+    hidden.ids = text.ids[index]
+    hidden.lengths = lengths.sum(1)
+    hidden.starts = hidden.lengths.cumsum(0) - hidden.lengths
+    return PairBuilder(builder.queries, hidden, builder.template, n_tokens), torch.arange(len(passage), device=device)

@@ -1,0 +1,210 @@
+"""What a training run is made from: one TOML file, read into these dataclasses."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tinyrerank.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class SynthRecipe:
+    """How many synthetic queries of each kind to make at most."""
+
+    titles: int = 0
+    keywords: int = 0
+    sentences: int = 0
+    halves: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DataRecipe:
+    """Which sets to read.
+
+    Attributes:
+        labelled: sets with query, positive and negatives.
+        corpora: sets with title and text.
+        candidate_lists: sets with a query and unjudged candidates.
+        queries: sets of bare queries.
+        extra: paths of further corpora (JSON lines with title and text).
+        dev: evaluation sets whose *development* queries tune the run.
+        held_out: answers of each labelled set kept for tuning.
+        title_in_text: share of corpus passages that keep their title in front.
+        max_queries: keep a sample of this many, drawn evenly from labelled, real and synthetic ones; 0 keeps all.
+        max_passages: keep those that the queries name, and a sample up to this many; 0 keeps all.
+        synth: synthetic queries.
+    """
+
+    labelled: list[str] = field(default_factory=list)
+    corpora: list[str] = field(default_factory=list)
+    candidate_lists: list[str] = field(default_factory=list)
+    queries: list[str] = field(default_factory=list)
+    extra: list[str] = field(default_factory=list)
+    dev: list[str] = field(default_factory=list)
+    held_out: int = 100
+    title_in_text: float = 0.5
+    max_queries: int = 0
+    max_passages: int = 0
+    synth: SynthRecipe = field(default_factory=SynthRecipe)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizerRecipe:
+    """The tokenizer to train; ``vocab_size`` counts specials and must fit the model's embedding."""
+
+    vocab_size: int = 60_000
+    word_weight: int = 30
+
+
+@dataclass(frozen=True, slots=True)
+class WarmStartRecipe:
+    """Where the student starts.
+
+    Attributes:
+        folder: a BERT encoder of the student's width (config.json, model.safetensors, tokenizer.json).
+        layers: which of its layers become the student's, in order.
+    """
+
+    folder: str = ""
+    layers: list[int] = field(default_factory=lambda: [0, 2, 4, 5])
+
+
+@dataclass(frozen=True, slots=True)
+class MineRecipe:
+    """Candidate lists.
+
+    Attributes:
+        dense: candidates a query from the nearest passages of the bi-encoder.
+        lexical: candidates a query from BM25.
+        chance: passages drawn at random.
+        depth: how deep the first two are sampled from.
+        length: documents a list; given positives and negatives come first.
+    """
+
+    dense: int = 6
+    lexical: int = 6
+    chance: int = 2
+    depth: int = 60
+    length: int = 16
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherRecipe:
+    """A bi-encoder whose similarities label every list, and the cross-encoder that is fine-tuned from it.
+
+    Attributes:
+        folder: a Hugging Face encoder folder with mean pooling.
+        weight: of its similarities in the fused teacher.
+        cross_weight: of the cross-encoder in the fused teacher; 0 trains none.
+        minutes: training of the cross-encoder at most.
+        score_minutes: scoring of lists at most; lists left over use the similarities alone.
+        tokens: tokens of a training batch.
+        learning_rate: peak.
+        max_length: tokens a pair.
+    """
+
+    folder: str = ""
+    weight: float = 1.0
+    cross_weight: float = 0.0
+    minutes: float = 4.0
+    score_minutes: float = 4.0
+    tokens: int = 32_768
+    learning_rate: float = 3e-5
+    max_length: int = 224
+
+
+@dataclass(frozen=True, slots=True)
+class StageRecipe:
+    """A training stage of the student.
+
+    Attributes:
+        steps: optimizer steps; the learning rate falls to nothing over them.
+        minutes: stop (with the schedule run down) after this long; 0 means no limit.
+        tokens: tokens of one optimizer step.
+        micro_tokens: tokens of one forward pass.
+        learning_rate: peak.
+        warmup: share of the steps over which the rate rises.
+        weight_decay: AdamW's.
+        max_length: tokens a pair (query and document) at most.
+        losses: name of each loss and its weight (ranking stages).
+        temperature: the teacher's scores are divided by it (ranking stages).
+        long_share: share of lists whose documents are hidden in longer ones (ranking stages).
+        long_tokens: length of those.
+        quantize_share: last share of the steps that sees int8 weights.
+        average: decay of the running average of weights; 0 keeps the last weights.
+        dropout: of the student while it trains.
+    """
+
+    steps: int = 1000
+    minutes: float = 0.0
+    tokens: int = 16_384
+    micro_tokens: int = 16_384
+    learning_rate: float = 2e-4
+    warmup: float = 0.05
+    weight_decay: float = 0.01
+    max_length: int = 256
+    losses: dict[str, float] = field(default_factory=lambda: {"listwise_kl": 1.0})
+    temperature: float = 1.0
+    long_share: float = 0.0
+    long_tokens: int = 2048
+    quantize_share: float = 0.0
+    average: float = 0.999
+    dropout: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A whole run, from raw data to a model folder."""
+
+    name: str = "model"
+    seed: int = 1
+    data: DataRecipe = field(default_factory=DataRecipe)
+    tokenizer: TokenizerRecipe = field(default_factory=TokenizerRecipe)
+    warm_start: WarmStartRecipe = field(default_factory=WarmStartRecipe)
+    mine: MineRecipe = field(default_factory=MineRecipe)
+    teacher: list[TeacherRecipe] = field(default_factory=list)
+    hidden: StageRecipe = field(default_factory=StageRecipe)
+    rank: StageRecipe = field(default_factory=StageRecipe)
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read a recipe.
+
+    Raises:
+        DataError: not TOML, an unknown key, or a value of the wrong kind; names the key.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such recipe") from None
+    except tomllib.TOMLDecodeError as error:
+        raise DataError(f"{path}: not valid TOML ({error})") from None
+    recipe: Recipe = _read(Recipe, raw, str(path))
+    return recipe
+
+
+def _read(kind: Any, raw: Any, where: str) -> Any:  # noqa: ANN401 - follows the dataclasses' own types
+    if not dataclasses.is_dataclass(kind):
+        origin = typing.get_origin(kind)
+        if origin is list and isinstance(raw, list):
+            return [_read(typing.get_args(kind)[0], item, f"{where}[{n}]") for n, item in enumerate(raw)]
+        if origin is dict and isinstance(raw, dict):
+            return {str(k): _read(typing.get_args(kind)[1], v, f"{where}.{k}") for k, v in raw.items()}
+        if kind is float and isinstance(raw, int) and not isinstance(raw, bool):
+            return float(raw)
+        if isinstance(kind, type) and not isinstance(kind, types.GenericAlias) and type(raw) is kind:
+            return raw
+        raise DataError(f"{where}: expected {getattr(kind, '__name__', kind)}, not {raw!r}")
+    if not isinstance(raw, dict):
+        raise DataError(f"{where}: expected a table, not {raw!r}")
+    known = typing.get_type_hints(kind)
+    for key in raw:
+        if key not in known:
+            raise DataError(f"{where}: unknown key {key!r}; known: {', '.join(known)}")
+    return kind(**{key: _read(known[key], value, f"{where}.{key}") for key, value in raw.items()})

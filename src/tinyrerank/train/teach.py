@@ -1,0 +1,258 @@
+"""The teaching stage: mine candidate lists, train the cross-encoder teacher, fuse what all teachers say."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tinyrerank.evaluate.first_stage import load_task
+from tinyrerank.train.mine import Bm25, Lists, doubt, mine, nearest
+from tinyrerank.train.pool import Pool
+from tinyrerank.train.progress import Progress
+from tinyrerank.train.rank import train_rank
+from tinyrerank.train.recipe import Recipe, StageRecipe, TeacherRecipe
+from tinyrerank.train.teachers import CrossTeacher, TeacherText, embed, load_backbone, similarities
+from tinyrerank.train.tokens import DeviceText, Flat, PairBuilder
+from tinyrerank.train.tune import DevLists, dev_scores, make_dev_lists, score_lists
+
+_PER_SOURCE = 60
+_DOUBT_MARGIN = 0.3
+_COSINE_TEMPERATURE = 0.35
+
+
+class Teacher:
+    """One teacher folder: embeddings of the pool, and the cross-encoder once it is trained."""
+
+    def __init__(self, recipe: TeacherRecipe, pool: Pool, device: torch.device) -> None:
+        self.recipe, self.device = recipe, device
+        folder = Path(recipe.folder)
+        self.name = folder.name
+        self.backbone = load_backbone(folder)
+        self.text = TeacherText(folder, self.backbone.config.model_type)
+        self.queries = self.text.encode([q.text for q in pool.queries])
+        self.passages = self.text.encode(pool.passages)
+        self.query_vectors = self._embed(self.queries)
+        self.passage_vectors = self._embed(self.passages)
+        self.cross: CrossTeacher | None = None
+
+    def _embed(self, flat: Flat) -> Tensor:
+        return embed(self.backbone, self.text.template, flat, self.device)
+
+    def cosines(self, query: NDArray[np.int32], candidate: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Similarities (L, K) of lists."""
+        return similarities(self.query_vectors, self.passage_vectors, candidate, query)
+
+    def builder(self, queries: Flat | None = None, passages: Flat | None = None) -> PairBuilder:
+        """Pairs of the pool, or of other texts, for the cross-encoder."""
+        return PairBuilder(
+            DeviceText(queries or self.queries, self.device),
+            DeviceText(passages or self.passages, self.device),
+            self.text.template,
+            self.recipe.max_length,
+        )
+
+
+class Teaching:
+    """Mines and labels the lists of one run."""
+
+    def __init__(self, recipe: Recipe, pool: Pool, work: Path, device: torch.device, key: str) -> None:
+        self.recipe, self.pool, self.work, self.device, self.key = recipe, pool, work, device, key
+        self.teachers = [Teacher(r, pool, device) for r in recipe.teacher]
+        self.spread: dict[str, float] = {}
+
+    def mine(self, queries: Flat, passages: Flat) -> tuple[Lists, DevLists]:
+        """Compose training lists and held-out lists.
+
+        Args:
+            queries: the pool's queries in the student's tokens.
+            passages: the pool's passages in the student's tokens.
+        """
+        depth, n = self.recipe.mine.depth, self.pool.n_trainable
+        first = self.teachers[0]
+        dense = nearest(first.query_vectors, first.passage_vectors[:n], depth)
+        n_terms = int(max(queries.ids.max(), passages.ids.max())) + 1
+        lexical = self._lexical(queries, _slice(passages, 0, n), n_terms, 0)
+        train = [i for i, q in enumerate(self.pool.queries) if not q.held_out]
+        lists = mine(
+            self.pool, np.array(train, np.int32), dense[train], lexical[train], self.recipe.mine, self.recipe.seed
+        )
+        held_out: dict[str, list[int]] = {}
+        for i, query in enumerate(self.pool.queries):
+            if query.held_out and query.positives:
+                held_out.setdefault(query.source, []).append(i)
+        rng = np.random.default_rng(self.recipe.seed)
+        for source, numbers in held_out.items():
+            if not source.startswith("dev "):
+                held_out[source] = sorted(rng.permutation(numbers)[:_PER_SOURCE].tolist())
+        # Passages of dev sets stand behind the trainable ones; their first stage sees nothing else.
+        outside = [i for s, numbers in held_out.items() if s.startswith("dev ") for i in numbers]
+        if outside:
+            among = _slice(passages, n, len(passages.lengths))
+            lexical[outside] = self._lexical(_take(queries, outside), among, n_terms, n)
+        numbers = np.array([i for found in held_out.values() for i in found], np.int32)
+        return lists, make_dev_lists(self.pool, numbers, dense[numbers], lexical[numbers])
+
+    def _lexical(self, queries: Flat, passages: Flat, n_terms: int, offset: int) -> NDArray[np.int32]:
+        index = Bm25(passages, n_terms, self.device)
+        depth = self.recipe.mine.depth
+        out = np.full((len(queries.lengths), depth), -1, dtype=np.int32)
+        progress = Progress("BM25", len(out), unit="queries")
+        for start, found in index.top(queries, depth):
+            out[start : start + len(found), : found.shape[1]] = found + offset
+            progress.advance(len(found))
+        progress.close()
+        return out
+
+    def label(self, lists: Lists, dev: DevLists) -> dict[str, dict[str, float]]:
+        """Fill in the fused teacher scores; returns every teacher's NDCG@10 on the held-out lists."""
+        quality: dict[str, dict[str, float]] = {}
+        fused, dev_fused = self._fused_cosines(lists), self._fused_cosines(dev)
+        for teacher in self.teachers:
+            quality[f"{teacher.name} cosine"] = dev.ndcg(teacher.cosines(dev.query, dev.candidate))
+        quality["cosines fused"] = dev.ndcg(dev_fused)
+        doubt(lists, fused, _DOUBT_MARGIN)
+        lists.teacher = fused
+        for teacher in self.teachers:
+            if not teacher.recipe.cross_weight:
+                continue
+            self._train_cross(teacher, lists, dev)
+            scored, logits = self._score(teacher, lists)
+            self.spread[teacher.name + " cross"] = spread = _spread(logits[scored], lists.candidate[scored])
+            fused[scored] += teacher.recipe.cross_weight * _center(logits[scored], lists.candidate[scored]) / spread
+            cross = teacher.cross
+            assert cross is not None  # noqa: S101 - set by _train_cross
+            dev_logits = score_lists(cross, teacher.builder(), dev.query, dev.candidate, self.device)
+            quality[f"{teacher.name} cross-encoder"] = dev.ndcg(dev_logits)
+            dev_fused = dev_fused + teacher.recipe.cross_weight * _center(dev_logits, dev.candidate) / spread
+        quality["all fused"] = dev.ndcg(dev_fused)
+        lists.teacher = fused
+        for name, values in quality.items():
+            print(f"{name}: {json.dumps({k: round(v, 4) for k, v in values.items()})}", file=sys.stderr)  # noqa: T201
+        return quality
+
+    def _fused_cosines(self, lists: Lists | DevLists) -> NDArray[np.float32]:
+        fused = np.zeros(lists.candidate.shape, dtype=np.float32)
+        for teacher in self.teachers:
+            cosines = teacher.cosines(lists.query, lists.candidate)
+            spread = self.spread.setdefault(teacher.name, _spread(cosines, lists.candidate))
+            fused += teacher.recipe.weight * _center(cosines, lists.candidate) / spread
+        return fused
+
+    def _train_cross(self, teacher: Teacher, lists: Lists, dev: DevLists) -> None:
+        recipe = teacher.recipe
+        cross = CrossTeacher(teacher.backbone, teacher.backbone.config.hidden_size).to(self.device)
+        labelled = np.flatnonzero((lists.label == 1).any(1))
+        others = np.setdiff1d(np.arange(len(lists.query)), labelled)
+        others = np.random.default_rng(self.recipe.seed).permutation(others)[: len(labelled)]
+        chosen = np.concatenate([labelled, others])
+        part = Lists(lists.query[chosen], lists.candidate[chosen], lists.label[chosen], lists.teacher[chosen])
+        builder = teacher.builder()
+        stage = StageRecipe(
+            steps=10 * len(chosen),  # the minutes end it
+            minutes=recipe.minutes,
+            tokens=recipe.tokens,
+            micro_tokens=recipe.tokens,
+            learning_rate=recipe.learning_rate,
+            max_length=recipe.max_length,
+            losses={"listwise_kl": 1.0, "label_cross_entropy": 0.5},
+            temperature=_COSINE_TEMPERATURE,
+        )
+        train_rank(
+            cross,
+            builder,
+            part,
+            stage,
+            self.work / f"cross-{teacher.name}",
+            self.key,
+            self.recipe.seed,
+            evaluate=lambda: f"dev NDCG@10 {dev_scores(cross, builder, dev, self.device)['mean']:.4f}",
+        )
+        teacher.cross = cross
+
+    def _score(self, teacher: Teacher, lists: Lists) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Logits of as many lists as the recipe's minutes allow, those of real queries first."""
+        cross, builder = teacher.cross, teacher.builder()
+        assert cross is not None  # noqa: S101 - set by _train_cross
+        synthetic = np.array([self.pool.queries[i].source.startswith("synthetic") for i in lists.query])
+        order = np.random.default_rng(self.recipe.seed).permutation(len(lists.query))
+        order = order[np.argsort(synthetic[order], kind="stable")]
+        logits = np.zeros(lists.candidate.shape, dtype=np.float32)
+        progress = Progress(f"{teacher.name} scores", len(order), unit="lists")
+        stop_at = time.monotonic() + 60 * teacher.recipe.score_minutes
+        done = 0
+        for rows in np.array_split(order, max(1, len(order) // 4096)):
+            logits[rows] = score_lists(cross, builder, lists.query[rows], lists.candidate[rows], self.device)
+            done += len(rows)
+            progress.advance(len(rows))
+            if time.monotonic() > stop_at:
+                break
+        progress.close()
+        return order[:done], logits
+
+    def report(self, folders: list[Path]) -> None:
+        """Score the given lists of evaluation sets with every teacher, for the record.
+
+        Writes ``teacher-scores.npz``: arrays ``set/teacher`` in the order of the set's run.
+        """
+        out: dict[str, NDArray[np.float32]] = {}
+        for folder in folders:
+            task = load_task(folder)
+            numbers = {key: n for n, key in enumerate(task.documents)}
+            texts = [f"{d['title']} {d['text']}".strip() for d in task.documents.values()]
+            listed = list(task.run.values())
+            width = max(map(len, listed))
+            candidate = np.full((len(listed), width), -1, dtype=np.int32)
+            for row, keys in enumerate(listed):
+                candidate[row, : len(keys)] = [numbers[k] for k in keys]
+            query = np.arange(len(listed), dtype=np.int32)
+            real, fused = candidate >= 0, np.zeros(candidate.shape, dtype=np.float32)
+            for teacher in self.teachers:
+                queries, passages = teacher.text.encode([task.queries[q] for q in task.run]), teacher.text.encode(texts)
+                vectors = (teacher.query_vectors, teacher.passage_vectors)
+                backbone = load_backbone(Path(teacher.recipe.folder))
+                teacher.query_vectors, teacher.passage_vectors = (
+                    embed(backbone, teacher.text.template, flat, self.device) for flat in (queries, passages)
+                )
+                cosines = teacher.cosines(query, candidate)
+                teacher.query_vectors, teacher.passage_vectors = vectors
+                out[f"{task.name}/{teacher.name} cosine"] = cosines[real]
+                fused += teacher.recipe.weight * _center(cosines, candidate) / self.spread[teacher.name]
+                if teacher.cross is not None:
+                    builder = replace(teacher.builder(queries, passages), max_length=min(384, 2 * teacher.recipe.max_length))
+                    logits = score_lists(teacher.cross, builder, query, candidate, self.device)
+                    out[f"{task.name}/{teacher.name} cross-encoder"] = logits[real]
+                    spread = self.spread[teacher.name + " cross"]
+                    fused += teacher.recipe.cross_weight * _center(logits, candidate) / spread
+            out[f"{task.name}/all fused"] = fused[real]
+        np.savez_compressed(self.work / "teacher-scores.npz", **out)  # type: ignore[arg-type]
+
+
+def _center(scores: NDArray[np.float32], candidate: NDArray[np.int32]) -> NDArray[np.float32]:
+    """Scores minus their list's mean; 0 at padding."""
+    real = candidate >= 0
+    mean = np.where(real, scores, 0).sum(1, keepdims=True) / np.maximum(real.sum(1, keepdims=True), 1)
+    return np.where(real, scores - mean, 0).astype(np.float32)
+
+
+def _spread(scores: NDArray[np.float32], candidate: NDArray[np.int32]) -> float:
+    """Standard deviation within lists."""
+    centered = _center(scores, candidate)
+    return float(np.sqrt((centered**2).sum() / max(1, int((candidate >= 0).sum()))))
+
+
+def _slice(flat: Flat, start: int, stop: int) -> Flat:
+    lo, hi = flat.offsets[start], flat.offsets[stop]
+    return Flat(flat.ids[lo:hi], flat.offsets[start : stop + 1] - lo)
+
+
+def _take(flat: Flat, rows: list[int]) -> Flat:
+    parts = [flat.ids[flat.offsets[r] : flat.offsets[r + 1]] for r in rows]
+    return Flat(np.concatenate(parts), np.concatenate([[0], np.cumsum([len(p) for p in parts])]).astype(np.int64))

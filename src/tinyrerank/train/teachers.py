@@ -1,0 +1,133 @@
+"""Teachers: a bi-encoder whose similarities label any pair for free, and a cross-encoder fine-tuned from it.
+
+Both start from a Hugging Face encoder folder (BERT or MPNet) and run through the ``transformers`` library.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own idiom
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+
+from tinyrerank.errors import MissingExtraError, ModelError
+from tinyrerank.train.progress import Progress
+from tinyrerank.train.tokens import DeviceText, Flat, PairBuilder, Template, by_length, encode, join
+
+_TEMPLATES = {"bert": ("[CLS]", ("[SEP]",), "[SEP]", "[PAD]"), "mpnet": ("<s>", ("</s>", "</s>"), "</s>", "<pad>")}
+
+
+class TeacherText:
+    """A teacher's tokenizer and the special tokens of its pairs."""
+
+    def __init__(self, folder: Path, kind: str) -> None:
+        if kind not in _TEMPLATES:
+            raise ModelError(f"{folder}: no teacher template for model_type {kind!r}; known: {', '.join(_TEMPLATES)}")
+        self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self.tokenizer.no_truncation()
+        self.tokenizer.no_padding()
+        start, middle, end, pad = _TEMPLATES[kind]
+        token = self.tokenizer.token_to_id
+        self.template = Template(token(start), tuple(token(m) for m in middle), token(end), token(pad))
+
+    def encode(self, texts: list[str]) -> Flat:
+        """Ids without specials."""
+        return encode(self.tokenizer, texts)
+
+
+def load_backbone(folder: Path) -> Any:  # noqa: ANN401 - a transformers model
+    """The encoder of a folder, float32, eval mode."""
+    try:
+        from transformers import AutoModel, logging
+    except ImportError:
+        raise MissingExtraError("a teacher", "train") from None
+    logging.set_verbosity_error()
+    return AutoModel.from_pretrained(str(folder), local_files_only=True, add_pooling_layer=False).float().eval()
+
+
+@torch.no_grad()
+def embed(
+    backbone: Any,  # noqa: ANN401 - a transformers model
+    template: Template,
+    flat: Flat,
+    device: torch.device,
+    *,
+    max_length: int = 256,
+    micro_tokens: int = 65_536,
+) -> Tensor:
+    """Mean-pooled, normalized embeddings of all texts, (n, width) on the device (half precision on a GPU)."""
+    backbone = backbone.to(device)
+    text = DeviceText(flat, device)
+    n = text.lengths.clamp(max=max_length - 2)
+    nothing = torch.zeros_like(n)
+    out: Tensor | None = None
+    progress = Progress("embed", int(n.sum()), unit="tokens")
+    single = Template(template.start, (), template.end, template.pad)
+    for rows in by_length(n + 2, micro_tokens):
+        part = (text.ids, text.starts[rows], n[rows])
+        ids, mask = join(single, part, (text.ids, nothing[rows], nothing[rows]))
+        with autocast(device):
+            states = backbone(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+        pooled = (states.float() * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+        vectors = F.normalize(pooled, dim=-1)
+        if out is None:
+            kind = torch.float16 if device.type == "cuda" else torch.float32
+            out = torch.zeros((len(n), vectors.shape[1]), dtype=kind, device=device)
+        out[rows] = vectors.to(out.dtype)
+        progress.advance(int(n[rows].sum()))
+    progress.close()
+    if out is None:
+        raise ModelError("nothing to embed")
+    return out
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """Bf16 where it is fast: every GPU, and CPUs with bf16 dot products."""
+    enabled = device.type == "cuda" or torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
+
+
+def similarities(queries: Tensor, passages: Tensor, candidates: NDArray[np.int32], query: NDArray[np.int32]) -> NDArray[np.float32]:
+    """Cosines of every list: queries (n, d) and passages (m, d) normalized; (L, K), 0 at padding (-1)."""
+    out = np.zeros(candidates.shape, dtype=np.float32)
+    for start in range(0, len(candidates), 4096):
+        rows = torch.from_numpy(candidates[start : start + 4096].astype(np.int64)).to(queries.device)
+        q = queries[torch.from_numpy(query[start : start + 4096].astype(np.int64)).to(queries.device)]
+        cosines = torch.einsum("qd,qkd->qk", q.float(), passages[rows.clamp(min=0)].float())
+        out[start : start + 4096] = torch.where(rows >= 0, cosines, 0.0).cpu().numpy()
+    return out
+
+
+class CrossTeacher(nn.Module):
+    """An encoder with a ranking head on its first token."""
+
+    def __init__(self, backbone: Any, width: int) -> None:  # noqa: ANN401 - a transformers model
+        super().__init__()
+        self.backbone = backbone
+        self.dense = nn.Linear(width, width)
+        self.head = nn.Linear(width, 1)
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Logits (B, 1) of pairs (B, T)."""
+        first = self.backbone(input_ids=ids, attention_mask=mask.long()).last_hidden_state[:, 0]
+        logits: Tensor = self.head(torch.tanh(self.dense(first)))
+        return logits
+
+
+@torch.no_grad()
+def score_pairs(
+    model: nn.Module, builder: PairBuilder, query: Tensor, passage: Tensor, *, micro_tokens: int, device: torch.device
+) -> Tensor:
+    """Logits (n,) of pairs given by numbers of queries and passages."""
+    n_query, n_passage = builder.lengths(query, passage)
+    out = torch.zeros(len(query), dtype=torch.float32, device=device)
+    for rows in by_length(n_query + n_passage + builder.template.n_specials, micro_tokens):
+        ids, mask = builder.build(query[rows], passage[rows])
+        with autocast(device):
+            out[rows] = model(ids, mask)[:, 0].float()
+    return out

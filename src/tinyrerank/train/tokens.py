@@ -1,0 +1,135 @@
+"""Token ids of many texts in one flat array, and batches of pairs cut from it on the training device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Flat:
+    """Ids of n texts one after the other: text i is ``ids[offsets[i]:offsets[i + 1]]``."""
+
+    ids: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens of each text, (n,)."""
+        lengths: NDArray[np.int64] = np.diff(self.offsets)
+        return lengths
+
+
+def encode(tokenizer: Tokenizer, texts: Sequence[str], batch: int = 4096) -> Flat:
+    """Encode texts without specials."""
+    parts, lengths = [], []
+    for start in range(0, len(texts), batch):
+        for encoding in tokenizer.encode_batch_fast(list(texts[start : start + batch]), add_special_tokens=False):
+            parts.append(np.asarray(encoding.ids, dtype=np.int32))
+            lengths.append(len(parts[-1]))
+    ids = np.concatenate(parts) if parts else np.zeros(0, np.int32)
+    return Flat(ids, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """Special tokens around a pair: ``start query *middle document end``, padded with ``pad``."""
+
+    start: int = 0
+    middle: tuple[int, ...] = (2, 2)
+    end: int = 2
+    pad: int = 1
+
+    @property
+    def n_specials(self) -> int:
+        """Tokens of a pair that are neither query nor document."""
+        return 2 + len(self.middle)
+
+
+class DeviceText:
+    """A :class:`Flat` on the training device."""
+
+    def __init__(self, flat: Flat, device: torch.device) -> None:
+        self.ids = torch.from_numpy(flat.ids).to(device)
+        self.starts = torch.from_numpy(flat.offsets[:-1].copy()).to(device)
+        self.lengths = torch.from_numpy(flat.lengths).to(device)
+
+
+@dataclass(slots=True)
+class PairBuilder:
+    """Makes padded batches of (query, document) pairs by index arithmetic, where the ids already are.
+
+    Attributes:
+        queries: query texts.
+        passages: document texts.
+        template: special tokens.
+        max_length: tokens of a pair; only the document is cut, and a query is cut at half of it.
+    """
+
+    queries: DeviceText
+    passages: DeviceText
+    template: Template
+    max_length: int
+
+    def lengths(self, query: Tensor, passage: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens that pairs keep of query and document, each (n,)."""
+        n_query = self.queries.lengths[query].clamp(max=self.max_length // 2)
+        room = self.max_length - self.template.n_specials - n_query
+        return n_query, torch.minimum(self.passages.lengths[passage], room)
+
+    def build(self, query: Tensor, passage: Tensor) -> tuple[Tensor, Tensor]:
+        """Ids and mask, (n, T) each, T the longest pair rounded up to 8."""
+        n_query, n_passage = self.lengths(query, passage)
+        return join(
+            self.template,
+            (self.queries.ids, self.queries.starts[query], n_query),
+            (self.passages.ids, self.passages.starts[passage], n_passage),
+        )
+
+
+def join(
+    template: Template, first: tuple[Tensor, Tensor, Tensor], second: tuple[Tensor, Tensor, Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Join two slices a row into padded pairs.
+
+    Args:
+        template: special tokens.
+        first: flat ids, start of each slice (n,), length of each slice (n,).
+        second: likewise.
+
+    Returns:
+        Ids (n, T) int64 and mask (n, T) bool.
+    """
+    (a_ids, a_start, a_len), (b_ids, b_start, b_len) = first, second
+    n_middle = len(template.middle)
+    total = a_len + b_len + template.n_specials
+    width = -(-int(total.max()) // 8) * 8
+    position = torch.arange(width, device=a_ids.device)[None, :]
+    b_at = (1 + a_len + n_middle)[:, None]
+    ids = torch.full((len(a_len), width), template.pad, dtype=torch.int64, device=a_ids.device)
+    in_a = (position >= 1) & (position <= a_len[:, None])
+    in_b = (position >= b_at) & (position < b_at + b_len[:, None])
+    ids[in_a] = a_ids[(a_start[:, None] + position - 1)[in_a]].long()
+    ids[in_b] = b_ids[(b_start[:, None] + position - b_at)[in_b]].long()
+    ids[:, 0] = template.start
+    for n, special in enumerate(template.middle):
+        ids.scatter_(1, (1 + a_len + n)[:, None], special)
+    ids.scatter_(1, (total - 1)[:, None], template.end)
+    return ids, position < total[:, None]
+
+
+def by_length(lengths: Tensor, micro_tokens: int) -> Iterator[Tensor]:
+    """Split rows into micro-batches of similar length, each at most ``micro_tokens`` padded tokens (or one row)."""
+    order = torch.argsort(lengths, descending=True)
+    longest = lengths[order].tolist()
+    start = 0
+    while start < len(longest):
+        stop = start + max(1, micro_tokens // max(1, longest[start]))
+        yield order[start:stop]
+        start = stop

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import importlib.metadata
 import json
 import os
 import platform
@@ -124,9 +123,11 @@ def cpu(cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[str, list[str]]:
 
 def _packages() -> Iterator[Check]:
     """Every dependency of this package, the extra that brings it, and the version that is installed."""
+    from importlib import metadata  # not light: other commands do without
+
     try:
-        declared = importlib.metadata.requires("tinyrerank") or []
-    except importlib.metadata.PackageNotFoundError:
+        declared = metadata.requires("tinyrerank") or []
+    except metadata.PackageNotFoundError:
         yield Check("packages", "tinyrerank", False, "runs from source, not installed: pip install .")
         return
     extras: dict[str, list[str]] = {}
@@ -139,8 +140,8 @@ def _packages() -> Iterator[Check]:
         wanted = ", ".join(sorted(set(of) - {""}))
         core = "" in of
         try:
-            version = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
+            version = metadata.version(package)
+        except metadata.PackageNotFoundError:
             fix = "pip install tinyrerank" if core else f"pip install 'tinyrerank[{min(of)}]'"
             yield Check("packages", package, False, f"not installed: {fix}")
         else:

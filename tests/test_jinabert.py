@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 import twin
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 torch = pytest.importorskip("torch", reason="the reference module needs the torch extra")
 
@@ -118,6 +122,6 @@ def test_module_and_weights_round_trip() -> None:
         (torch.zeros((1, 513), dtype=torch.int64), "more than the model's 512"),
     ],
 )
-def test_reference_refuses_bad_ids(ids: torch.Tensor, message: str, tiny_folder: Path) -> None:
+def test_reference_refuses_bad_ids(ids: Tensor, message: str, tiny_folder: Path) -> None:
     with pytest.raises(InputError, match=message):
         load_reference(tiny_folder)(ids)

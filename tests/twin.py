@@ -35,7 +35,8 @@ def gelu(x: F64) -> F64:
 def layer_norm(x: F64, weight: F64, bias: F64, eps: float) -> F64:
     mean = x.mean(-1, keepdims=True)
     variance = ((x - mean) ** 2).mean(-1, keepdims=True)
-    return (x - mean) / np.sqrt(variance + eps) * weight + bias
+    normal: F64 = (x - mean) / np.sqrt(variance + eps)
+    return normal * weight + bias
 
 
 def logits(
@@ -84,4 +85,5 @@ def logits(
             act = gelu(gate) if feed_forward == "geglu" else np.maximum(gate, 0.0)
             x = norm(a + dense(act * value, p + "mlp.wo"), p + "mlp.layernorm")
     pooled = np.tanh(dense(x[:1], "bert.pooler.dense"))
-    return dense(pooled, "classifier")[0]
+    result: F64 = dense(pooled, "classifier")[0]
+    return result

@@ -15,12 +15,12 @@ import traceback
 from collections.abc import Sequence
 
 from tinyrerank import __version__
-from tinyrerank.cli import doctor, evaluate, rank
+from tinyrerank.cli import doctor, evaluate, rank, train
 from tinyrerank.errors import DataError, TinyrerankError
 
 __all__ = ["build_parser", "main"]
 
-COMMANDS = (rank, evaluate, doctor)
+COMMANDS = (rank, evaluate, train, doctor)
 
 _INTERRUPTED = 130  # 128 + SIGINT
 _BROKEN_PIPE = 141  # 128 + SIGPIPE, as other filters end under `| head`

@@ -26,6 +26,33 @@ from tinyrerank.model.weights import Weights, from_tensors, load_weights
 _TILE_CELLS = 1 << 22
 
 
+class AttentionBias:
+    """Symmetric ALiBi and the key mask of one batch, made in blocks of queries, never whole at 8192.
+
+    Args:
+        slopes: one a head, (N,).
+        mask: True at real keys (B, T), or None when all are real.
+        n_keys: T.
+    """
+
+    def __init__(self, slopes: Tensor, mask: Tensor | None, n_keys: int) -> None:
+        self.slopes, self.mask, self.n_keys = slopes, mask, n_keys
+        self.block_size = max(1, _TILE_CELLS // n_keys)
+        self._last: tuple[int, int, torch.dtype, Tensor] | None = None
+
+    def block(self, start: int, stop: int, dtype: torch.dtype) -> Tensor:
+        """Bias of query positions start..stop against all keys, (B or 1, N, stop - start, T)."""
+        if self._last is None or self._last[:3] != (start, stop, dtype):  # layers of one pass share it
+            queries = torch.arange(start, stop, device=self.slopes.device)
+            keys = torch.arange(self.n_keys, device=self.slopes.device)
+            distance = (queries[:, None] - keys[None, :]).abs().float()
+            bias = -self.slopes[None, :, None, None] * distance
+            if self.mask is not None:
+                bias = bias.masked_fill(~self.mask[:, None, None, :], torch.finfo(torch.float32).min)
+            self._last = (start, stop, dtype, bias.to(dtype))
+        return self._last[3]
+
+
 class SelfAttention(nn.Module):
     """Multi-head attention with a bias that is added after the 1/sqrt(D) scaling."""
 
@@ -35,39 +62,19 @@ class SelfAttention(nn.Module):
         self.query = nn.Linear(config.hidden_size, config.hidden_size)
         self.key = nn.Linear(config.hidden_size, config.hidden_size)
         self.value = nn.Linear(config.hidden_size, config.hidden_size)
-        slopes = torch.from_numpy(alibi_slopes(config.n_heads)).float()
-        self.register_buffer("slopes", slopes, persistent=False)
 
-    def alibi(self, start: int, stop: int, n_keys: int) -> Tensor:
-        """Bias of query positions start..stop against all keys, (1, N, stop - start, n_keys), float32."""
-        queries = torch.arange(start, stop, device=self.slopes.device)
-        keys = torch.arange(n_keys, device=self.slopes.device)
-        distance = (queries[:, None] - keys[None, :]).abs().float()
-        return -self.slopes[None, :, None, None] * distance
-
-    def forward(self, x: Tensor, mask: Tensor | None, n_queries: int) -> Tensor:
-        """Context of the first ``n_queries`` positions.
-
-        Args:
-            x: hidden states (B, T, H).
-            mask: True at real keys (B, T), or None when all are real.
-            n_queries: T, or 1 where only the first token's output is needed.
-        """
+    def forward(self, x: Tensor, bias: AttentionBias, n_queries: int) -> Tensor:
+        """Context of the first ``n_queries`` positions of x (B, T, H): T, or 1 where one row is enough."""
 
         def heads(y: Tensor) -> Tensor:  # (B, t, H) -> (B, N, t, D)
             return y.view(y.shape[0], y.shape[1], self.n_heads, self.head_size).transpose(1, 2)
 
-        n_keys = x.shape[1]
         q, k, v = heads(self.query(x[:, :n_queries])), heads(self.key(x)), heads(self.value(x))
-        block = max(1, _TILE_CELLS // n_keys)
         outputs = []
-        for start in range(0, n_queries, block):
-            stop = min(start + block, n_queries)
-            bias = self.alibi(start, stop, n_keys)
-            if mask is not None:
-                bias = bias.masked_fill(~mask[:, None, None, :], torch.finfo(torch.float32).min)
-            bias = bias.to(q.dtype).expand(x.shape[0], -1, -1, -1)
-            outputs.append(F.scaled_dot_product_attention(q[:, :, start:stop], k, v, attn_mask=bias))
+        for start in range(0, n_queries, bias.block_size):
+            stop = min(start + bias.block_size, n_queries)
+            tile = bias.block(start, stop, q.dtype).expand(x.shape[0], -1, -1, -1)
+            outputs.append(F.scaled_dot_product_attention(q[:, :, start:stop], k, v, attn_mask=tile))
         context = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=2)
         return context.transpose(1, 2).flatten(2)  # (B, N, t, D) -> (B, t, H)
 
@@ -95,9 +102,9 @@ class Attention(nn.Module):
         self.self = SelfAttention(config)
         self.output = AttentionOutput(config, config.hidden_size)
 
-    def forward(self, x: Tensor, mask: Tensor | None, n_queries: int) -> Tensor:
+    def forward(self, x: Tensor, bias: AttentionBias, n_queries: int) -> Tensor:
         """(B, T, H) -> (B, n_queries, H)."""
-        output: Tensor = self.output(self.self(x, mask, n_queries), x[:, :n_queries])
+        output: Tensor = self.output(self.self(x, bias, n_queries), x[:, :n_queries])
         return output
 
 
@@ -144,9 +151,9 @@ class Layer(nn.Module):
             self.intermediate = Intermediate(config)
             self.output = AttentionOutput(config, config.intermediate_size)
 
-    def forward(self, x: Tensor, mask: Tensor | None, n_queries: int) -> Tensor:
+    def forward(self, x: Tensor, bias: AttentionBias, n_queries: int) -> Tensor:
         """(B, T, H) -> (B, n_queries, H)."""
-        a = self.attention(x, mask, n_queries)
+        a = self.attention(x, bias, n_queries)
         output: Tensor = self.mlp(a) if self.gated else self.output(self.intermediate(a), a)
         return output
 
@@ -209,17 +216,15 @@ class JinaBert(nn.Module):
         self.bert = Backbone(config)
         self.dropout = nn.Dropout(config.classifier_dropout)
         self.classifier = nn.Linear(config.hidden_size, n_labels)
+        self.slopes: Tensor
+        slopes = torch.from_numpy(alibi_slopes(config.n_heads)).float()
+        self.register_buffer("slopes", slopes, persistent=False)
 
     @classmethod
     def from_weights(cls, weights: Weights) -> JinaBert:
         """Build from checked weights (official or int8 form), in eval mode, float32."""
         dense = weights.to_dense()
-        with torch.device("meta"):
-            model = cls(dense.config, dense.n_labels)
-        model = model.to_empty(device="cpu")
-        slopes = torch.from_numpy(alibi_slopes(dense.config.n_heads)).float()
-        for layer in model.bert.encoder.layer:
-            layer.attention.self.slopes.copy_(slopes)  # type: ignore[operator, union-attr]
+        model = cls(dense.config, dense.n_labels)
         model.load_state_dict(
             {name: torch.from_numpy(np.array(array)) for name, array in dense.tensors.items()}
         )
@@ -230,31 +235,31 @@ class JinaBert(nn.Module):
         tensors = {name: p.detach().float().cpu().numpy() for name, p in self.state_dict().items()}
         return from_tensors(self.config, tensors, "this model")
 
+    def _bias(self, input_ids: Tensor, attention_mask: Tensor | None) -> AttentionBias:
+        mask = None if attention_mask is None else attention_mask.bool()
+        return AttentionBias(self.slopes, mask, input_ids.shape[1])
+
     def hidden_states(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
     ) -> list[Tensor]:
         """Embedding output and every layer's output, each (B, T, H)."""
-        mask = _key_mask(attention_mask)
+        bias = self._bias(input_ids, attention_mask)
         states = [self.bert.embeddings(input_ids, token_type_ids)]
         for layer in self.bert.encoder.layer:
-            states.append(layer(states[-1], mask, input_ids.shape[1]))
+            states.append(layer(states[-1], bias, input_ids.shape[1]))
         return states
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
     ) -> Tensor:
         """Logits (B, n_labels) of ids (B, T); mask 1 at real tokens. The last layer computes one row only."""
-        mask = _key_mask(attention_mask)
+        bias = self._bias(input_ids, attention_mask)
         x = self.bert.embeddings(input_ids, token_type_ids)
         last = self.config.n_layers - 1
         for n, layer in enumerate(self.bert.encoder.layer):
-            x = layer(x, mask, 1 if n == last else input_ids.shape[1])
+            x = layer(x, bias, 1 if n == last else input_ids.shape[1])
         logits: Tensor = self.classifier(self.dropout(self.bert.pooler(x[:, 0])))
         return logits
-
-
-def _key_mask(attention_mask: Tensor | None) -> Tensor | None:
-    return None if attention_mask is None else attention_mask.bool()
 
 
 def load_reference(folder: str | Path) -> Callable[..., Tensor]:

@@ -2,7 +2,7 @@
 
 Int8 form: every matrix of :func:`quantizable` is stored as int8 ``name`` (rows, columns) with a float32
 ``name_scale`` (rows,), symmetric per output channel, so that ``W[r] = name_scale[r] * name[r]``; embedding
-rows alike. Norms, biases, type embeddings, pooler and classifier stay float32. ``config.json`` declares the form.
+rows alike. Norms, biases, type embeddings, pooler and classifier stay float32. The config declares the form.
 """
 
 from __future__ import annotations
@@ -99,7 +99,8 @@ class Weights:
         """One tensor as float32, whatever it is stored in."""
         stored = self.tensors[name]
         if stored.dtype == np.int8:
-            return stored.astype(np.float32) * self.tensors[name + _SCALE][:, None]
+            scaled: NDArray[np.float32] = stored.astype(np.float32) * self.tensors[name + _SCALE][:, None]
+            return scaled
         return stored.astype(np.float32)
 
     def to_dense(self) -> Weights:

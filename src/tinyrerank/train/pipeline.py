@@ -32,6 +32,7 @@ from tinyrerank.errors import DataError
 from tinyrerank.model.config import ModelConfig
 from tinyrerank.model.jinabert import JinaBert
 from tinyrerank.model.weights import load_weights
+from tinyrerank.train.export import export
 from tinyrerank.train.hidden import AlignedText, distill_hidden
 from tinyrerank.train.mine import Lists
 from tinyrerank.train.optim import Stage
@@ -45,7 +46,7 @@ from tinyrerank.train.tokens import DeviceText, Flat, PairBuilder, Template, enc
 from tinyrerank.train.tune import DevLists, dev_scores
 from tinyrerank.train.warmstart import warm_start
 
-STAGES = ("pool", "tokenizer", "teach", "hidden", "rank")
+STAGES = ("pool", "tokenizer", "teach", "hidden", "rank", "export")
 
 
 @dataclass(slots=True)
@@ -56,6 +57,7 @@ class Pipeline:
         recipe: what to do.
         data: folder with ``train/`` and ``eval/``.
         work: intermediate results.
+        out: the model folder that the stage export writes.
         device: where tensors live.
         report_on: BEIR folders whose given lists the teachers rank for the record (never for tuning).
     """
@@ -63,6 +65,7 @@ class Pipeline:
     recipe: Recipe
     data: Path
     work: Path
+    out: Path
     device: torch.device
     report_on: list[Path]
 
@@ -103,7 +106,9 @@ class Pipeline:
         lists, dev = teaching.mine(queries, passages)
         quality = teaching.label(lists, dev)
         (self.work / "teachers.json").write_text(json.dumps(quality, indent=2) + "\n")
-        np.savez(self.work / "dev.npz", query=dev.query, candidate=dev.candidate, gain=dev.gain, ideal=dev.ideal)
+        np.savez(
+            self.work / "dev.npz", query=dev.query, candidate=dev.candidate, gain=dev.gain, ideal=dev.ideal
+        )
         (self.work / "dev.json").write_text(json.dumps(dev.source))
         lists.save(self.work / "lists.npz")
         if self.report_on:
@@ -148,7 +153,10 @@ class Pipeline:
         model = JinaBert.from_weights(load_weights(self.work / "hidden")).to(self.device)
         set_dropout(model, self.recipe.rank.dropout)
         builder = PairBuilder(
-            DeviceText(queries, self.device), DeviceText(passages, self.device), Template(), self.recipe.rank.max_length
+            DeviceText(queries, self.device),
+            DeviceText(passages, self.device),
+            Template(),
+            self.recipe.rank.max_length,
         )
         dev = self._dev()
         before = dev_scores(model, builder, dev, self.device)
@@ -163,9 +171,17 @@ class Pipeline:
             evaluate=lambda: f"dev NDCG@10 {dev_scores(model, builder, dev, self.device)['mean']:.4f}",
         )
         self._note(
-            "rank", steps=stage.step, dev_before=before, dev_after=dev_scores(model, builder, dev, self.device)
+            "rank",
+            steps=stage.step,
+            dev_before=before,
+            dev_after=dev_scores(model, builder, dev, self.device),
         )
         model.to_weights().save(folder)
+
+    def export(self) -> None:
+        """Write the int8 folder, its manifest and its card."""
+        export(self.recipe, self.data, self.work, self.out)
+        _say(f"model: {self.out}")
 
     def _pool(self) -> Pool:
         if not (self.work / "pool/queries.jsonl").exists():

@@ -1,0 +1,94 @@
+"""The end of a run: an int8 model folder with its manifest and model card."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import shutil
+import subprocess
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from tinyrerank.model.weights import Weights, load_weights
+from tinyrerank.train.card import model_card
+from tinyrerank.train.recipe import Recipe
+
+_LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "safetensors", "tinyrerank")
+
+
+def export(recipe: Recipe, data: Path, work: Path, out: Path) -> None:
+    """Write the shipped form of a finished run.
+
+    Args:
+        recipe: the run's recipe.
+        data: the data folder that the run read, for the hashes of its files.
+        work: the run's working folder; ``rank/`` holds the float32 weights, ``log.json`` what each stage noted.
+        out: gets config.json, model.safetensors (int8), tokenizer.json, manifest.json and README.md (the card).
+    """
+    weights = load_weights(work / "rank")
+    weights.to_int8().save(out)
+    shutil.copy(work / "tokenizer.json", out / "tokenizer.json")
+    manifest = make_manifest(recipe, data, work, out, weights)
+    (out / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    (out / "README.md").write_text(model_card(manifest), encoding="utf-8")
+
+
+def make_manifest(recipe: Recipe, data: Path, work: Path, out: Path, weights: Weights) -> dict[str, Any]:
+    """What a model was made from: recipe, data, code, libraries, machine, time, and what came out."""
+    log = json.loads((work / "log.json").read_text())
+    teachers = work / "teachers.json"
+    names = [*recipe.data.labelled, *recipe.data.corpora, *recipe.data.candidate_lists, *recipe.data.queries]
+    return {
+        "name": recipe.name,
+        "parameters": sum(int(t.size) for t in weights.tensors.values()),
+        "files": {
+            name: _sha256(out / name) for name in ("config.json", "model.safetensors", "tokenizer.json")
+        },
+        "recipe": asdict(recipe),
+        "data": {name: _sha256(data / "train" / f"{name}.jsonl.gz") for name in names},
+        "stages": log,
+        "teachers": json.loads(teachers.read_text()) if teachers.exists() else {},
+        "revision": _revision(),
+        "libraries": {name: found for name in _LIBRARIES if (found := _version(name))},
+        "machine": {"python": platform.python_version(), "system": platform.system(), "cpu": _cpu()},
+    }
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _revision() -> str:
+    """The commit of the code, or ``unknown`` outside a checkout."""
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "HEAD"],  # noqa: S607 - whichever git the user has
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return found.stdout.strip()
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
+        platform.machine(),
+    )

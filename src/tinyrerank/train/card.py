@@ -34,13 +34,13 @@ pipeline_tag: text-ranking
 
 # {name}
 
-A cross-encoder that scores how well a document answers a query: JinaBERT with {layers} layers, hidden size
-{hidden}, GEGLU, symmetric ALiBi, {parameters:,} parameters, up to {length:,} tokens. Matrices are stored as int8
-with a scale a row. Written by the training run itself from `manifest.json` beside it.
+A cross-encoder that scores how well a document answers a query: JinaBERT with {layers} layers, hidden
+size {hidden}, GEGLU, symmetric ALiBi, {parameters:,} parameters, up to {length:,} tokens. Matrices are stored
+as int8 with a scale a row. This card was written by the training run from `manifest.json` beside it.
 
 ## How it was trained
 
-1. It starts from {start} (layers {from_layers}), whose plain feed-forward blocks turn into gated ones exactly;
+1. It starts from {start} (layers {from_layers}), whose plain feed-forward blocks turn into gated ones;
    heads go to the ALiBi slopes that suit how far they look.
 2. Hidden-state distillation on plain text: {hidden_minutes} minutes.
 3. Ranking distillation on candidate lists (losses: {losses}), labelled by {teachers}: {rank_minutes} minutes.
@@ -53,13 +53,13 @@ Machine: {cpu}. Code revision {revision}.
 | --- | --- |
 {data}
 
-Weights trained on MS MARCO derived queries are given away as is the field's custom; whoever needs weights free of
-them can leave those sets out of the recipe. No evaluation set, and no query or document of one, was trained on.
+Weights trained on MS MARCO derived queries are given away as is the field's custom; whoever needs weights
+free of them can leave those sets out of the recipe. No evaluation set was trained on.
 
 ## Held-out lists of the training sets (NDCG@10)
 
-Used for tuning. They say how the training went, not how the model compares with others: see the evaluation page of
-the documentation for that.
+Used for tuning. They say how the training went, not how the model compares with others: the evaluation page
+of the documentation does that.
 
 | set | before ranking distillation | after |{teacher_head}
 | --- | --- | --- |{teacher_rule}

@@ -25,8 +25,8 @@ def export(recipe: Recipe, data: Path, work: Path, out: Path) -> None:
     Args:
         recipe: the run's recipe.
         data: the data folder that the run read, for the hashes of its files.
-        work: the run's working folder; ``rank/`` holds the float32 weights, ``log.json`` what each stage noted.
-        out: gets config.json, model.safetensors (int8), tokenizer.json, manifest.json and README.md (the card).
+        work: the run's folder; ``rank/`` holds float32 weights, ``log.json`` what each stage noted.
+        out: gets config.json, model.safetensors (int8), tokenizer.json, manifest.json and README.md.
     """
     weights = load_weights(work / "rank")
     weights.to_int8().save(out)

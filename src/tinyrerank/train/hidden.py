@@ -1,8 +1,8 @@
 """Hidden-state distillation on plain text: heals the change of positions, layers and tokenizer.
 
-The student reads the same text as the encoder it started from, each with its own tokenizer, cut at a random word
-into a pair as a reranker would see it. For every word, the mean of the student's states should equal the mean of the
-teacher's: a signal for every token (after TinyBERT, Jiao et al. 2020, arXiv 1909.10351).
+The student reads the same text as the encoder it started from, each with its own tokenizer, cut at a random
+word into a pair as a reranker would see it. For every word, the mean of the student's states should equal the
+mean of the teacher's: a signal for every token (after TinyBERT, Jiao et al. 2020, arXiv 1909.10351).
 """
 
 from __future__ import annotations
@@ -45,14 +45,18 @@ class AlignedText:
             counts.append(len(found))
         flat = np.concatenate(words)
         self.counts = torch.tensor(counts, device=device)
-        self.starts = torch.cat([torch.zeros(1, dtype=torch.int64), torch.tensor(counts).cumsum(0)[:-1]]).to(device)
+        self.starts = torch.cat([torch.zeros(1, dtype=torch.int64), torch.tensor(counts).cumsum(0)[:-1]]).to(
+            device
+        )
         self.sides = [_Side(flat, list(vocabulary), tokenizer, device) for tokenizer in tokenizers]
 
 
 class _Side:
     """Tokens of a stream of words under one tokenizer."""
 
-    def __init__(self, stream: NDArray[np.int64], vocabulary: list[str], tokenizer: Tokenizer, device: torch.device):
+    def __init__(
+        self, stream: NDArray[np.int64], vocabulary: list[str], tokenizer: Tokenizer, device: torch.device
+    ) -> None:
         table = encode(tokenizer, vocabulary)
         lengths = table.lengths[stream]
         cumulative = np.concatenate([[0], np.cumsum(lengths)])
@@ -62,7 +66,9 @@ class _Side:
         self.at_word = torch.from_numpy(cumulative).to(device)
         self.word = torch.from_numpy(np.repeat(np.arange(len(stream)), lengths)).to(device)
 
-    def batch(self, start: Tensor, split: Tensor, stop: Tensor, template: Template, blank: Template) -> _Batch:
+    def batch(
+        self, start: Tensor, split: Tensor, stop: Tensor, template: Template, blank: Template
+    ) -> _Batch:
         """Pairs of words start..split and split..stop (positions in the stream), (B,) each."""
         a, b, c = self.at_word[start], self.at_word[split], self.at_word[stop]
         ids, mask = join(template, (self.ids, a, b - a), (self.ids, b, c - b))
@@ -148,7 +154,7 @@ def _draws(n: int, recipe: StageRecipe, seed: int, mean_words: float) -> Iterato
     size = max(1, int(recipe.tokens / min(mean_words * 1.3, recipe.max_length)))
     while True:
         order = torch.randperm(n, generator=generator)
-        yield from order.split(size)
+        yield from torch.split(order, size)
 
 
 def _step(
@@ -161,9 +167,11 @@ def _step(
     matched: list[tuple[int, int, float]],
 ) -> Tensor:
     most = int(recipe.max_length / 1.4)
-    rows = rows[text.counts[rows] > 4]  # noqa: PLR2004
+    rows = rows[text.counts[rows] > 4]
     n = text.counts[rows].clamp(max=most)
-    start = text.starts[rows] + (torch.rand(len(rows), device=rows.device) * (text.counts[rows] - n + 1)).long()
+    start = (
+        text.starts[rows] + (torch.rand(len(rows), device=rows.device) * (text.counts[rows] - n + 1)).long()
+    )
     # A pair begins with few words (a query) or many (an argument).
     split = start + 1 + (torch.rand(len(rows), device=rows.device) ** 2 * (n - 2)).long()
     stop = start + n
@@ -177,7 +185,7 @@ def _step(
         with autocast(rows.device):
             states = model.hidden_states(mine.ids, mine.mask)
             with torch.no_grad():
-                # BERT has 512 positions; words beyond them would be cut unevenly, hence max_length well below.
+                # BERT has 512 positions; words beyond them would be cut unevenly: keep max_length well below.
                 targets = teacher(
                     input_ids=theirs.ids, attention_mask=theirs.mask.long(), output_hidden_states=True
                 ).hidden_states

@@ -50,7 +50,9 @@ class Bm25:
     A candidate generator, not a baseline: its terms are the student's tokens, without stemming.
     """
 
-    def __init__(self, flat: Flat, n_terms: int, device: torch.device, *, k1: float = 0.9, b: float = 0.4) -> None:
+    def __init__(
+        self, flat: Flat, n_terms: int, device: torch.device, *, k1: float = 0.9, b: float = 0.4
+    ) -> None:
         n = len(flat.lengths)
         document = np.repeat(np.arange(n, dtype=np.int64), flat.lengths)
         cells, counts = np.unique(document * n_terms + flat.ids, return_counts=True)
@@ -61,7 +63,10 @@ class Bm25:
         impact = idf[terms] * counts / (counts + norm[rows])
         starts = np.searchsorted(rows, np.arange(n + 1))
         self.matrix = torch.sparse_csr_tensor(
-            torch.from_numpy(starts), torch.from_numpy(terms), torch.from_numpy(impact.astype(np.float32)), (n, n_terms)
+            torch.from_numpy(starts),
+            torch.from_numpy(terms),
+            torch.from_numpy(impact.astype(np.float32)),
+            (n, n_terms),
         ).to(device)
         self.n_terms, self.device = n_terms, device
 
@@ -121,13 +126,16 @@ def mine(
         rng.shuffle(positives)
         rng.shuffle(given)
         chosen = dict.fromkeys(positives[:2] + given[:4])
-        chosen |= dict.fromkeys(_draw(dense[row], recipe.dense, rng) + _draw(lexical[row], recipe.lexical, rng))
+        chosen |= dict.fromkeys(
+            _draw(dense[row], recipe.dense, rng) + _draw(lexical[row], recipe.lexical, rng)
+        )
         chosen |= dict.fromkeys(rng.integers(0, pool.n_trainable, width).tolist())
         take = list(chosen)
-        kept = take[: width - recipe.chance] + take[-recipe.chance :] if recipe.chance else take[:width]
-        candidate[row] = kept[:width]
+        if len(take) > width:
+            take = take[: width - recipe.chance] + take[len(take) - recipe.chance :]
+        candidate[row, : len(take)] = take
         if query.positives and not query.source.startswith("synthetic"):
-            label[row] = [float(p in query.positives) for p in kept[:width]]
+            label[row, : len(take)] = [float(p in query.positives) for p in take]
         progress.advance(1)
     progress.close()
     return Lists(numbers.astype(np.int32), candidate, label, np.zeros(candidate.shape, dtype=np.float32))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -32,8 +31,13 @@ class Stage:
         named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
         decayed = [p for _, p in named if p.ndim > 1]
         plain = [p for _, p in named if p.ndim <= 1]
-        groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-        self.optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.98), eps=1e-6, fused=True)
+        groups = [
+            {"params": decayed, "weight_decay": recipe.weight_decay},
+            {"params": plain, "weight_decay": 0.0},
+        ]
+        self.optimizer = torch.optim.AdamW(
+            groups, lr=recipe.learning_rate, betas=(0.9, 0.98), eps=1e-6, fused=True
+        )
         self.average = [p.detach().clone() for _, p in named] if recipe.average else []
         self.parameters = [p for _, p in named]
         self.step = 0
@@ -64,7 +68,7 @@ class Stage:
         self.optimizer.zero_grad(set_to_none=True)
         if self.average and self.step % _AVERAGE_EVERY == 0:
             decay = min(self.recipe.average, (1 + self.step) / (10 + self.step)) ** _AVERAGE_EVERY
-            torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1 - decay)  # noqa: SLF001
+            torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1 - decay)
         self.step += 1
         now = time.monotonic()
         self.elapsed_s += now - self._tick
@@ -83,7 +87,7 @@ class Stage:
         }
         partial = self.folder / "checkpoint.partial"
         torch.save(state, partial)
-        os.replace(partial, self.folder / "checkpoint.pt")
+        partial.replace(self.folder / "checkpoint.pt")
 
     def resume(self) -> bool:
         """Continue from the checkpoint, if there is one.
@@ -107,5 +111,4 @@ class Stage:
     def finish(self) -> None:
         """Put the averaged weights into the model."""
         if self.average:
-            with torch.no_grad():
-                torch._foreach_copy_(self.parameters, self.average)  # noqa: SLF001
+            torch._foreach_copy_([p.detach() for p in self.parameters], self.average)

@@ -1,8 +1,8 @@
 """The pool that every training stage draws from: passages, queries, and which passages answer which query.
 
 ``passages.jsonl`` and ``queries.jsonl`` in the working folder; passages are unique by normalized text, and
-queries point at them by line number. A slice of each labelled set is held out for tuning, and ``dev`` adds the
-development queries of an evaluation set (its test queries are never read).
+queries point at them by line number. A slice of each labelled set is held out for tuning, and ``dev`` adds
+the development queries of an evaluation set (its test queries are never read).
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ class Pool:
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "passages.jsonl").open("w", encoding="utf-8") as f:
             for n, text in enumerate(self.passages):
-                f.write(json.dumps({"text": text, "trainable": n < self.n_trainable}, ensure_ascii=False) + "\n")
+                f.write(
+                    json.dumps({"text": text, "trainable": n < self.n_trainable}, ensure_ascii=False) + "\n"
+                )
         with (folder / "queries.jsonl").open("w", encoding="utf-8") as f:
             for query in self.queries:
                 f.write(json.dumps(asdict(query), ensure_ascii=False) + "\n")
@@ -89,7 +91,9 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
                     raise DataError(f"{path}:{number}: expected a JSON object")
                 yield row
     except FileNotFoundError:
-        raise DataError(f"{path}: no such file; pass --data or set TINYRERANK_DATA to the data folder") from None
+        raise DataError(
+            f"{path}: no such file; pass --data or set TINYRERANK_DATA to the data folder"
+        ) from None
 
 
 class _Passages:
@@ -129,7 +133,9 @@ def build_pool(recipe: DataRecipe, data: Path, seed: int) -> Pool:
         for row in read_jsonl(path):
             title = str(row.get("title") or "")
             # Search engines feed titles in front of the text; half of the passages keep theirs there.
-            joined = f"{title}. {row['text']}" if title and rng.random() < recipe.title_in_text else row["text"]
+            joined = (
+                f"{title}. {row['text']}" if title and rng.random() < recipe.title_in_text else row["text"]
+            )
             titled.append((title, passages.add(joined)))
     for name in recipe.candidate_lists:
         for row in read_jsonl(data / "train" / f"{name}.jsonl.gz"):
@@ -145,6 +151,9 @@ def build_pool(recipe: DataRecipe, data: Path, seed: int) -> Pool:
     ]
     seen: set[str] = set()
     queries = [q for q in queries if not (q.text.casefold() in seen or seen.add(q.text.casefold()))]  # type: ignore[func-returns-value]
+    # A passage may answer several queries, in several sets: none that answers a held-out one is trained on.
+    answers = {p for q in queries if q.held_out for p in q.positives}
+    queries = [q for q in queries if q.held_out or answers.isdisjoint(q.positives)]
     if recipe.max_queries:
         queries = _sample_queries(queries, recipe.max_queries, rng)
     kept = _Passages()
@@ -196,7 +205,9 @@ def _sample_passages(
     return moved
 
 
-def _labelled(name: str, data: Path, passages: _Passages, held_out: int, rng: random.Random) -> Iterable[Query]:
+def _labelled(
+    name: str, data: Path, passages: _Passages, held_out: int, rng: random.Random
+) -> Iterable[Query]:
     merged: dict[str, Query] = {}
     for row in read_jsonl(data / "train" / f"{name}.jsonl.gz"):
         query = merged.setdefault(row["query"], Query(row["query"], name))
@@ -207,10 +218,12 @@ def _labelled(name: str, data: Path, passages: _Passages, held_out: int, rng: ra
             query.positives[positive] = 1
         query.negatives.extend(passages.add(text) for text in row.get("negatives", ()))
     found = [q for q in merged.values() if q.positives or q.negatives]
-    # Held out by passage, so that no held-out query's answer is trained on.
+    # Held out by passage: all queries that a chosen passage answers.
     answers = sorted({p for q in found for p in q.positives})
     chosen = set(rng.sample(answers, min(held_out, len(answers) // 10)))
-    return [Query(q.text, q.source, q.positives, q.negatives, bool(chosen & q.positives.keys())) for q in found]
+    return [
+        Query(q.text, q.source, q.positives, q.negatives, bool(chosen & q.positives.keys())) for q in found
+    ]
 
 
 def _dev(name: str, data: Path, passages: _Passages) -> Iterator[Query]:

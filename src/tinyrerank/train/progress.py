@@ -42,7 +42,9 @@ class Progress:
         seconds = max(now - self._start, 1e-9)
         rate = (self.done - self._offset) / seconds
         left = (self.total - self.done) / rate if rate > 0 else float("inf")
-        line = f"{self.what}: {self.done:,.0f} of {self.total:,.0f} {self.unit}, {rate:,.1f}/s, {seconds:.0f} s"
+        line = (
+            f"{self.what}: {self.done:,.0f} of {self.total:,.0f} {self.unit}, {rate:,.1f}/s, {seconds:.0f} s"
+        )
         line += f", {_duration(left)} left" if self.done < self.total else ""
         print(line + (f"; {note}" if note else ""), file=sys.stderr, flush=True)  # noqa: T201 - progress
 

@@ -15,8 +15,8 @@ from tinyrerank.model.weights import quantizable
 def rounded(model: JinaBert) -> Iterator[None]:
     """Within it, every matrix that ships as int8 holds what its int8 form would give back.
 
-    Gradients taken inside are those at the rounded weights, to be applied to the unrounded ones that return on
-    leaving: the straight-through estimator (Bengio et al. 2013, arXiv 1308.3432).
+    Gradients taken inside are those at the rounded weights, to be applied to the unrounded ones that return
+    on leaving: the straight-through estimator (Bengio et al. 2013, arXiv 1308.3432).
     """
     parameters = dict(model.named_parameters())
     matrices = [parameters[name].data for name in quantizable(parameters)]

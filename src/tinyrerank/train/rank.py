@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -60,17 +62,21 @@ def train_rank(
     size = max(1, round(recipe.tokens / per_list))
     progress = Progress("ranking", recipe.steps)
     progress.start_at(stage.step)
-    running, next_look, note = 0.0, stage.fraction + 0.2, ""
+    running, next_look, note = float("nan"), stage.fraction + 0.2, ""
     model.train()
     generator = np.random.default_rng(seed + stage.step)
     for rows in _draws(len(lists.query), size, generator):
         if stage.fraction >= 1:
             break
         long = generator.random() < recipe.long_share
-        chosen = rows[: max(1, int(size * per_list / (recipe.long_tokens * lists.candidate.shape[1])))] if long else rows
+        chosen = (
+            rows[: max(1, int(size * per_list / (recipe.long_tokens * lists.candidate.shape[1])))]
+            if long
+            else rows
+        )
         loss = _step(model, builder, _to(lists, chosen, device), recipe, stage.fraction, long=long)
         stage.update()
-        running = loss if stage.step == 1 else 0.98 * running + 0.02 * loss
+        running = loss if math.isnan(running) else 0.98 * running + 0.02 * loss
         progress.advance(1, f"loss {running:.4f}{note}")
         if stage.step % 1000 == 0:
             stage.save()
@@ -108,7 +114,9 @@ def _pairs(query: NDArray[np.int32], candidate: NDArray[np.int32]) -> tuple[Tens
     return numbers, torch.from_numpy(candidate.astype(np.int64)), real
 
 
-def _to(lists: Lists, rows: NDArray[np.int64], device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def _to(
+    lists: Lists, rows: NDArray[np.int64], device: torch.device
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     query, candidate, real = _pairs(lists.query[rows], lists.candidate[rows])
     label, teacher = torch.from_numpy(lists.label[rows]), torch.from_numpy(lists.teacher[rows])
     return query.to(device), candidate.to(device), real.to(device), label.to(device), teacher.to(device)
@@ -159,9 +167,12 @@ def _hide(builder: PairBuilder, passage: Tensor, n_tokens: int) -> tuple[PairBui
     slots.scatter_(1, torch.full_like(place, n_others), slots.gather(1, place))
     slots.scatter_(1, place, passage[:, None])
     lengths = text.lengths[slots].clamp(max=builder.max_length)
-    # Cut others, not the passage: those that overflow the budget shrink to nothing.
+    # Cut others, not the passage: those that overflow the budget shrink to nothing. Queries keep their room.
     own = torch.zeros_like(slots, dtype=torch.bool).scatter_(1, place, value=True)
-    room = n_tokens - builder.max_length // 2 - lengths[own][:, None]
+    queries = copy(builder.queries)
+    queries.lengths = queries.lengths.clamp(max=builder.max_length // 2)
+    specials = builder.template.n_specials
+    room = n_tokens - specials - builder.max_length // 2 - lengths[own][:, None]
     used = torch.where(own, 0, lengths).cumsum(1)
     lengths = torch.where(own | (used <= room), lengths, 0)
     flat_lengths, starts = lengths.flatten(), text.starts[slots].flatten()
@@ -172,4 +183,4 @@ def _hide(builder: PairBuilder, passage: Tensor, n_tokens: int) -> tuple[PairBui
     hidden.ids = text.ids[index]
     hidden.lengths = lengths.sum(1)
     hidden.starts = hidden.lengths.cumsum(0) - hidden.lengths
-    return PairBuilder(builder.queries, hidden, builder.template, n_tokens), torch.arange(len(passage), device=device)
+    return PairBuilder(queries, hidden, builder.template, n_tokens), torch.arange(len(passage), device=device)

@@ -6,6 +6,7 @@ import dataclasses
 import tomllib
 import types
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,8 @@ class DataRecipe:
         dev: evaluation sets whose *development* queries tune the run.
         held_out: answers of each labelled set kept for tuning.
         title_in_text: share of corpus passages that keep their title in front.
-        max_queries: keep a sample of this many, drawn evenly from labelled, real and synthetic ones; 0 keeps all.
+        max_queries: keep a sample of this many, drawn evenly from labelled, real and synthetic ones; 0 keeps
+            all.
         max_passages: keep those that the queries name, and a sample up to this many; 0 keeps all.
         synth: synthetic queries.
     """
@@ -190,6 +192,7 @@ def load_recipe(path: Path) -> Recipe:
 
 
 def _read(kind: Any, raw: Any, where: str) -> Any:  # noqa: ANN401 - follows the dataclasses' own types
+    make: Callable[..., Any] = kind
     if not dataclasses.is_dataclass(kind):
         origin = typing.get_origin(kind)
         if origin is list and isinstance(raw, list):
@@ -207,4 +210,4 @@ def _read(kind: Any, raw: Any, where: str) -> Any:  # noqa: ANN401 - follows the
     for key in raw:
         if key not in known:
             raise DataError(f"{where}: unknown key {key!r}; known: {', '.join(known)}")
-    return kind(**{key: _read(known[key], value, f"{where}.{key}") for key, value in raw.items()})
+    return make(**{key: _read(known[key], value, f"{where}.{key}") for key, value in raw.items()})

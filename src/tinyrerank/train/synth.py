@@ -2,8 +2,8 @@
 
 Five kinds, each after something that people send to a reranker: a heading (``title``), a heading asked as a
 question (``question``), a few telling words (``keywords``), a sentence as a claim (``sentence``; the inverse
-cloze task of Lee et al. 2019, arXiv 1906.00300) and half a passage as an argument (``half``). None is a label:
-teachers judge every pair.
+cloze task of Lee et al. 2019, arXiv 1906.00300) and half a passage as an argument (``half``). None is a
+label: teachers judge every pair.
 """
 
 from __future__ import annotations
@@ -18,7 +18,15 @@ from tinyrerank.train.recipe import SynthRecipe
 
 _WORD = re.compile(r"[A-Za-z][A-Za-z'-]+")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"'(])")
-_QUESTIONS = ("what is {}", "what is {}?", "{} definition", "how does {} work", "explain {}", "why {}", "{} meaning")
+_QUESTIONS = (
+    "what is {}",
+    "what is {}?",
+    "{} definition",
+    "how does {} work",
+    "explain {}",
+    "why {}",
+    "{} meaning",
+)
 
 
 def synthesize(
@@ -39,7 +47,7 @@ def synthesize(
     n = len(passages)
     for number in _sample(n, recipe.keywords, rng):
         words = _WORD.findall(passages[number])
-        if len(words) < 15:  # noqa: PLR2004
+        if len(words) < 15:
             continue
         weight = {
             w.lower(): rng.random() * math.log(n / document_frequency[w.lower()])
@@ -51,21 +59,24 @@ def synthesize(
         if len(ordered) > 1:
             yield "keywords", " ".join(ordered), number
     for number in _sample(n, recipe.sentences, rng):
-        sentences = [s for s in _SENTENCE.split(passages[number]) if 6 <= len(s.split()) <= 40]  # noqa: PLR2004
+        sentences = [s for s in _SENTENCE.split(passages[number]) if 6 <= len(s.split()) <= 40]
         if len(sentences) > 1:
             yield "sentence", rng.choice(sentences), number
     for number in _sample(n, recipe.halves, rng):
         sentences = _SENTENCE.split(passages[number])
-        if len(sentences) > 3:  # noqa: PLR2004
+        if len(sentences) > 3:
             cut = len(sentences) // 2
-            yield "half", " ".join(sentences[:cut] if rng.random() < 0.5 else sentences[cut:])[:1500], number  # noqa: PLR2004
+            yield "half", " ".join(sentences[:cut] if rng.random() < 0.5 else sentences[cut:])[:1500], number
 
 
-def _titles(titled: Sequence[tuple[str, int]], recipe: SynthRecipe, rng: random.Random) -> Iterator[tuple[str, str, int]]:
-    usable = [(t.strip(" #:.—-"), p) for t, p in titled if 2 < len(t) < 100]  # noqa: PLR2004
+def _titles(
+    titled: Sequence[tuple[str, int]], recipe: SynthRecipe, rng: random.Random
+) -> Iterator[tuple[str, str, int]]:
+    stripped = ((t.strip(" #:.—-"), p) for t, p in titled if 2 < len(t) < 100)
+    usable = [(t, p) for t, p in stripped if t]
     for number in _sample(len(usable), recipe.titles, rng):
         title, passage = usable[number]
-        if len(title.split()) <= 4 and rng.random() < 0.5:  # noqa: PLR2004
+        if len(title.split()) <= 4 and rng.random() < 0.5:
             yield "question", rng.choice(_QUESTIONS).format(title.lower()), passage
         else:
             yield "title", title, passage

@@ -44,7 +44,14 @@ class Teacher:
         self.cross: CrossTeacher | None = None
 
     def _embed(self, flat: Flat) -> Tensor:
-        return embed(self.backbone, self.text.template, flat, self.device)
+        return embed(
+            self.backbone,
+            self.text.template,
+            flat,
+            self.device,
+            max_length=self.recipe.max_length,
+            micro_tokens=16_384,
+        )
 
     def cosines(self, query: NDArray[np.int32], candidate: NDArray[np.int32]) -> NDArray[np.float32]:
         """Similarities (L, K) of lists."""
@@ -82,18 +89,23 @@ class Teaching:
         lexical = self._lexical(queries, _slice(passages, 0, n), n_terms, 0)
         train = [i for i, q in enumerate(self.pool.queries) if not q.held_out]
         lists = mine(
-            self.pool, np.array(train, np.int32), dense[train], lexical[train], self.recipe.mine, self.recipe.seed
+            self.pool,
+            np.array(train, np.int32),
+            dense[train],
+            lexical[train],
+            self.recipe.mine,
+            self.recipe.seed,
         )
         held_out: dict[str, list[int]] = {}
         for i, query in enumerate(self.pool.queries):
             if query.held_out and query.positives:
                 held_out.setdefault(query.source, []).append(i)
         rng = np.random.default_rng(self.recipe.seed)
-        for source, numbers in held_out.items():
+        for source, found in held_out.items():
             if not source.startswith("dev "):
-                held_out[source] = sorted(rng.permutation(numbers)[:_PER_SOURCE].tolist())
+                held_out[source] = sorted(rng.permutation(found)[:_PER_SOURCE].tolist())
         # Passages of dev sets stand behind the trainable ones; their first stage sees nothing else.
-        outside = [i for s, numbers in held_out.items() if s.startswith("dev ") for i in numbers]
+        outside = [i for s, found in held_out.items() if s.startswith("dev ") for i in found]
         if outside:
             among = _slice(passages, n, len(passages.lengths))
             lexical[outside] = self._lexical(_take(queries, outside), among, n_terms, n)
@@ -126,7 +138,9 @@ class Teaching:
             self._train_cross(teacher, lists, dev)
             scored, logits = self._score(teacher, lists)
             self.spread[teacher.name + " cross"] = spread = _spread(logits[scored], lists.candidate[scored])
-            fused[scored] += teacher.recipe.cross_weight * _center(logits[scored], lists.candidate[scored]) / spread
+            fused[scored] += (
+                teacher.recipe.cross_weight * _center(logits[scored], lists.candidate[scored]) / spread
+            )
             cross = teacher.cross
             assert cross is not None  # noqa: S101 - set by _train_cross
             dev_logits = score_lists(cross, teacher.builder(), dev.query, dev.candidate, self.device)
@@ -215,7 +229,10 @@ class Teaching:
             query = np.arange(len(listed), dtype=np.int32)
             real, fused = candidate >= 0, np.zeros(candidate.shape, dtype=np.float32)
             for teacher in self.teachers:
-                queries, passages = teacher.text.encode([task.queries[q] for q in task.run]), teacher.text.encode(texts)
+                queries, passages = (
+                    teacher.text.encode([task.queries[q] for q in task.run]),
+                    teacher.text.encode(texts),
+                )
                 vectors = (teacher.query_vectors, teacher.passage_vectors)
                 backbone = load_backbone(Path(teacher.recipe.folder))
                 teacher.query_vectors, teacher.passage_vectors = (
@@ -226,7 +243,9 @@ class Teaching:
                 out[f"{task.name}/{teacher.name} cosine"] = cosines[real]
                 fused += teacher.recipe.weight * _center(cosines, candidate) / self.spread[teacher.name]
                 if teacher.cross is not None:
-                    builder = replace(teacher.builder(queries, passages), max_length=min(384, 2 * teacher.recipe.max_length))
+                    builder = replace(
+                        teacher.builder(queries, passages), max_length=min(384, 2 * teacher.recipe.max_length)
+                    )
                     logits = score_lists(teacher.cross, builder, query, candidate, self.device)
                     out[f"{task.name}/{teacher.name} cross-encoder"] = logits[real]
                     spread = self.spread[teacher.name + " cross"]
@@ -255,4 +274,6 @@ def _slice(flat: Flat, start: int, stop: int) -> Flat:
 
 def _take(flat: Flat, rows: list[int]) -> Flat:
     parts = [flat.ids[flat.offsets[r] : flat.offsets[r + 1]] for r in rows]
-    return Flat(np.concatenate(parts), np.concatenate([[0], np.cumsum([len(p) for p in parts])]).astype(np.int64))
+    return Flat(
+        np.concatenate(parts), np.concatenate([[0], np.cumsum([len(p) for p in parts])]).astype(np.int64)
+    )

@@ -19,7 +19,10 @@ from tinyrerank.errors import MissingExtraError, ModelError
 from tinyrerank.train.progress import Progress
 from tinyrerank.train.tokens import DeviceText, Flat, PairBuilder, Template, by_length, encode, join
 
-_TEMPLATES = {"bert": ("[CLS]", ("[SEP]",), "[SEP]", "[PAD]"), "mpnet": ("<s>", ("</s>", "</s>"), "</s>", "<pad>")}
+_TEMPLATES = {
+    "bert": ("[CLS]", ("[SEP]",), "[SEP]", "[PAD]"),
+    "mpnet": ("<s>", ("</s>", "</s>"), "</s>", "<pad>"),
+}
 
 
 class TeacherText:
@@ -27,13 +30,21 @@ class TeacherText:
 
     def __init__(self, folder: Path, kind: str) -> None:
         if kind not in _TEMPLATES:
-            raise ModelError(f"{folder}: no teacher template for model_type {kind!r}; known: {', '.join(_TEMPLATES)}")
+            raise ModelError(
+                f"{folder}: no teacher template for model_type {kind!r}; known: {', '.join(_TEMPLATES)}"
+            )
         self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self.tokenizer.no_truncation()
         self.tokenizer.no_padding()
         start, middle, end, pad = _TEMPLATES[kind]
-        token = self.tokenizer.token_to_id
-        self.template = Template(token(start), tuple(token(m) for m in middle), token(end), token(pad))
+
+        def number(token: str) -> int:
+            found = self.tokenizer.token_to_id(token)
+            if found is None:
+                raise ModelError(f"{folder}: tokenizer.json has no token {token}, which {kind} pairs need")
+            return found
+
+        self.template = Template(number(start), tuple(map(number, middle)), number(end), number(pad))
 
     def encode(self, texts: list[str]) -> Flat:
         """Ids without specials."""
@@ -47,7 +58,9 @@ def load_backbone(folder: Path) -> Any:  # noqa: ANN401 - a transformers model
     except ImportError:
         raise MissingExtraError("a teacher", "train") from None
     logging.set_verbosity_error()
-    return AutoModel.from_pretrained(str(folder), local_files_only=True, add_pooling_layer=False).float().eval()
+    return (
+        AutoModel.from_pretrained(str(folder), local_files_only=True, add_pooling_layer=False).float().eval()
+    )
 
 
 @torch.no_grad()
@@ -92,7 +105,9 @@ def autocast(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
 
 
-def similarities(queries: Tensor, passages: Tensor, candidates: NDArray[np.int32], query: NDArray[np.int32]) -> NDArray[np.float32]:
+def similarities(
+    queries: Tensor, passages: Tensor, candidates: NDArray[np.int32], query: NDArray[np.int32]
+) -> NDArray[np.float32]:
     """Cosines of every list: queries (n, d) and passages (m, d) normalized; (L, K), 0 at padding (-1)."""
     out = np.zeros(candidates.shape, dtype=np.float32)
     for start in range(0, len(candidates), 4096):
@@ -121,7 +136,13 @@ class CrossTeacher(nn.Module):
 
 @torch.no_grad()
 def score_pairs(
-    model: nn.Module, builder: PairBuilder, query: Tensor, passage: Tensor, *, micro_tokens: int, device: torch.device
+    model: nn.Module,
+    builder: PairBuilder,
+    query: Tensor,
+    passage: Tensor,
+    *,
+    micro_tokens: int,
+    device: torch.device,
 ) -> Tensor:
     """Logits (n,) of pairs given by numbers of queries and passages."""
     n_query, n_passage = builder.lengths(query, passage)

@@ -1,4 +1,4 @@
-"""Trains the student's tokenizer, in the official form: NFC, lower case, character BPE, RoBERTa pair template."""
+"""Trains the student's tokenizer in the official form: NFC, lower case, character BPE, RoBERTa template."""
 
 from __future__ import annotations
 
@@ -31,13 +31,18 @@ def train_tokenizer(texts: Iterable[str], recipe: TokenizerRecipe, words: Iterab
         min_frequency=2,
         limit_alphabet=1200,
         initial_alphabet=list(string.ascii_lowercase + string.digits + string.punctuation),
-        special_tokens=[AddedToken(s, lstrip=s == "<mask>", normalized=False, special=True) for s in SPECIALS],
+        special_tokens=[
+            AddedToken(s, lstrip=s == "<mask>", normalized=False, special=True) for s in SPECIALS
+        ],
         show_progress=False,
     )
     boosted = [word for word in words for _ in range(recipe.word_weight)]
     tokenizer.train_from_iterator(_chain(texts, boosted), trainer)
     tokenizer.post_processor = processors.RobertaProcessing(
-        ("</s>", SPECIALS.index("</s>")), ("<s>", SPECIALS.index("<s>")), trim_offsets=True, add_prefix_space=False
+        ("</s>", SPECIALS.index("</s>")),
+        ("<s>", SPECIALS.index("<s>")),
+        trim_offsets=True,
+        add_prefix_space=False,
     )
     return tokenizer
 

@@ -30,7 +30,9 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str], batch: int = 4096) -> Fla
     """Encode texts without specials."""
     parts, lengths = [], []
     for start in range(0, len(texts), batch):
-        for encoding in tokenizer.encode_batch_fast(list(texts[start : start + batch]), add_special_tokens=False):
+        for encoding in tokenizer.encode_batch_fast(
+            list(texts[start : start + batch]), add_special_tokens=False
+        ):
             parts.append(np.asarray(encoding.ids, dtype=np.int32))
             lengths.append(len(parts[-1]))
     ids = np.concatenate(parts) if parts else np.zeros(0, np.int32)
@@ -125,7 +127,7 @@ def join(
 
 
 def by_length(lengths: Tensor, micro_tokens: int) -> Iterator[Tensor]:
-    """Split rows into micro-batches of similar length, each at most ``micro_tokens`` padded tokens (or one row)."""
+    """Split rows into batches of similar length: at most ``micro_tokens`` tokens with padding, or one row."""
     order = torch.argsort(lengths, descending=True)
     longest = lengths[order].tolist()
     start = 0

@@ -39,7 +39,11 @@ def _discounts(n: int) -> NDArray[np.float64]:
 
 
 def make_dev_lists(
-    pool: Pool, numbers: NDArray[np.int32], dense: NDArray[np.int32], lexical: NDArray[np.int32], depth: int = 50
+    pool: Pool,
+    numbers: NDArray[np.int32],
+    dense: NDArray[np.int32],
+    lexical: NDArray[np.int32],
+    depth: int = 50,
 ) -> DevLists:
     """Lists of held-out queries: BM25's best, filled up with nearest passages and the known answers.
 
@@ -60,10 +64,14 @@ def make_dev_lists(
         gain[row, : len(chosen)] = [query.positives.get(p, 0) for p in chosen]
         best = np.sort(np.fromiter(query.positives.values(), dtype=np.float64))[::-1][:10]
         ideal[row] = (best * _discounts(len(best))).sum()
-    return DevLists(numbers.astype(np.int32), candidate, gain, ideal, [pool.queries[n].source for n in numbers])
+    return DevLists(
+        numbers.astype(np.int32), candidate, gain, ideal, [pool.queries[n].source for n in numbers]
+    )
 
 
-def dev_scores(model: nn.Module, builder: PairBuilder, dev: DevLists, device: torch.device) -> dict[str, float]:
+def dev_scores(
+    model: nn.Module, builder: PairBuilder, dev: DevLists, device: torch.device
+) -> dict[str, float]:
     """NDCG@10 of a cross-encoder on held-out lists, by source and on average."""
     return dev.ndcg(score_lists(model, builder, dev.query, dev.candidate, device))
 

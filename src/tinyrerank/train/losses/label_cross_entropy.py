@@ -9,8 +9,8 @@ from torch import Tensor
 def label_cross_entropy(student: Tensor, teacher: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
     """Mean over known answers of ``-log softmax`` among itself and the list's known or assumed non-answers.
 
-    Candidates without a label, and other answers, leave the sum. Lists without a known answer add nothing. The
-    localized contrastive loss of Gao et al. 2021 (arXiv 2101.08751). Inputs as in
+    Candidates without a label, and other answers, leave the sum. Lists without a known answer add nothing.
+    The localized contrastive loss of Gao et al. 2021 (arXiv 2101.08751). Inputs as in
     :mod:`tinyrerank.train.losses`; the teacher is not used.
     """
     del teacher

@@ -11,8 +11,8 @@ def lambda_ndcg(student: Tensor, teacher: Tensor, labels: Tensor, mask: Tensor) 
     """RankNet on the teacher's order with ``|gain_i - gain_j| * |1/D(rank_i) - 1/D(rank_j)|`` as weight.
 
     Gains are the teacher's list probabilities over their maximum, ranks are the student's own, ``D(r) =
-    log2(1 + r)``. Prefer it as a last stage for the head of the ranking. Source: LambdaLoss (Wang et al. 2018,
-    metric-driven weights). Inputs as in :mod:`tinyrerank.train.losses`; labels are not used.
+    log2(1 + r)``. Prefer it as a last stage for the head of the ranking. Source: LambdaLoss (Wang et al.
+    2018, metric-driven weights). Inputs as in :mod:`tinyrerank.train.losses`; labels are not used.
     """
     del labels
     low = torch.finfo(student.dtype).min

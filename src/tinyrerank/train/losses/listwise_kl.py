@@ -9,9 +9,10 @@ from torch import Tensor
 def listwise_kl(student: Tensor, teacher: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
     """Mean over lists of ``KL(softmax(teacher) || softmax(student))``.
 
-    Prefer it where the teacher's whole ordering is worth learning; it weighs the head of the list most. Lists of
-    one candidate add nothing. Source: ListNet (Cao et al. 2007) with teacher probabilities, as in RankDistil and
-    RocketQAv2 (arXiv 2110.07367). Inputs as in :mod:`tinyrerank.train.losses`; labels are not used.
+    Prefer it where the teacher's whole ordering is worth learning; it weighs the head of the list most. Lists
+    of one candidate add nothing. Source: ListNet (Cao et al. 2007) with teacher probabilities, as in
+    RankDistil and RocketQAv2 (arXiv 2110.07367). Inputs as in :mod:`tinyrerank.train.losses`; labels are not
+    used.
     """
     del labels
     low = torch.finfo(student.dtype).min

@@ -24,13 +24,14 @@ struct BlockBuffers {
   }
 };
 
-// Q, K, V of encoded rows, into rows `first`... of qkv.
+// Q, K, V of encoded rows, into rows `first`... of the planes of qkv.
 template <class Product, class Att>
-static inline void project_qkv(const Linear& w, const BlockBuffers<Product>& b, int lda, int rows, int first,
+static inline void project_qkv(const Linear& w, const Geometry& g, const BlockBuffers<Product>& b, int rows, int first,
                                const Group& group) {
   auto* qkv = static_cast<typename Att::E*>(group.qkv);
-  multiply<Product>(w, b.narrow, lda, b.codes, rows, [&](int row, int column, const Vec* values) {
-    for (int v = 0; v < kVectors; ++v) Att::store_row(qkv + long(first + row) * w.n + column + v * kLanes, values[v]);
+  multiply<Product>(w, b.narrow, g.hidden_p, b.codes, rows, [&](int row, int column, const Vec* values) {
+    auto* out = qkv + (column / g.head_p * group.qkv_rows + first + row) * g.head_p + column % g.head_p;
+    for (int v = 0; v < kVectors; ++v) Att::store_row(out + v * kLanes, values[v]);
   });
 }
 
@@ -60,8 +61,11 @@ static inline void feed_forward_up(const Linear& w, const Geometry& g, BlockBuff
 template <class Product, class X, class Residual>
 static inline void dense_half(const Layer& layer, const Geometry& g, const float* context, int rows,
                               BlockBuffers<Product>& b, X&& x, Residual&& residual) {
-  for (int r = 0; r < rows; ++r)
+  for (int r = 0; r < rows; ++r) {
+    // The product below meets the residual column by column, a pattern that the hardware does not foresee.
+    for (int i = 0; i < g.hidden_p; i += 16) __builtin_prefetch(residual(r) + i, 0, 2);
     b.codes[r] = Product::encode(context + long(r) * g.context, g.context, b.narrow + long(r) * g.context);
+  }
   multiply<Product>(layer.out, b.narrow, g.context, b.codes, rows, [&](int row, int column, const Vec* values) {
     for (int v = 0; v < kVectors; ++v) {
       const int i = column + v * kLanes;
@@ -100,7 +104,7 @@ static void embed(const Model& model, const Group& group, int begin, int end, ch
       embed_row(model, group.ids[first + r], x);
       b.codes[r] = Product::encode(x, g.hidden_p, b.narrow + long(r) * g.hidden_p);
     }
-    if (g.layers > 1) project_qkv<Product, Att>(model.layers[0].qkv, b, g.hidden_p, rows, first, group);
+    if (g.layers > 1) project_qkv<Product, Att>(model.layers[0].qkv, g, b, rows, first, group);
   }
 }
 
@@ -125,7 +129,7 @@ static void block(const Model& model, const Group& group, int layer, int begin, 
     if (layer + 2 < g.layers) {
       for (int r = 0; r < rows; ++r)
         b.codes[r] = Product::encode(x(r), g.hidden_p, b.narrow + long(r) * g.hidden_p);
-      project_qkv<Product, Att>(model.layers[layer + 1].qkv, b, g.hidden_p, rows, first, group);
+      project_qkv<Product, Att>(model.layers[layer + 1].qkv, g, b, rows, first, group);
     }
   }
 }

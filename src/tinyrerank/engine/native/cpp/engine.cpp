@@ -11,9 +11,14 @@ namespace tinyrerank {
 
 namespace {
 
-constexpr int kTaskRows = 48;  // tokens of a block task; kernels split it no further on the tiny model
+constexpr int kTaskRows = 48;  // most tokens of a block task
 
 int pieces(int n, int size) { return (n + size - 1) / size; }
+
+// Tokens of a block task: a share for every thread where there are few, in whole register tiles.
+int task_rows(int tokens, int threads) {
+  return std::min(kTaskRows, pieces(pieces(tokens, threads), kTileRows) * kTileRows);
+}
 
 }  // namespace
 
@@ -104,22 +109,24 @@ void Engine::score_group(const int32_t* ids, const int32_t* starts, int docs, fl
               embedded_.as<float>(),
               x_.as<float>(),
               qkv_.as<void>(),
+              std::max(rows, tokens) + kTileRows,
               context_.as<float>(),
               out};
   const auto memory = [&](int thread) { return scratch_[thread].as<char>(); };
 
   std::vector<Pool::Phase> phases;
-  phases.push_back({pieces(rows, kTaskRows), [&](int task, int thread) {
-                      const int begin = task * kTaskRows;
-                      kernels_.embed(model, group, begin, std::min(begin + kTaskRows, rows), memory(thread));
+  const int embed_rows = task_rows(rows, options_.threads), block_rows = task_rows(tokens, options_.threads);
+  phases.push_back({pieces(rows, embed_rows), [&](int task, int thread) {
+                      const int begin = task * embed_rows;
+                      kernels_.embed(model, group, begin, std::min(begin + embed_rows, rows), memory(thread));
                     }});
   for (int l = 0; l + 1 < g.layers; ++l) {
     phases.push_back({docs * g.heads, [&, l](int task, int thread) {
                         kernels_.attend(model, group, l, order_[task / g.heads], task % g.heads, memory(thread));
                       }});
-    phases.push_back({pieces(tokens, kTaskRows), [&, l](int task, int thread) {
-                        const int begin = task * kTaskRows;
-                        kernels_.block(model, group, l, begin, std::min(begin + kTaskRows, tokens), memory(thread));
+    phases.push_back({pieces(tokens, block_rows), [&, l](int task, int thread) {
+                        const int begin = task * block_rows;
+                        kernels_.block(model, group, l, begin, std::min(begin + block_rows, tokens), memory(thread));
                       }});
   }
   phases.push_back({pieces(docs, kTileRows), [&](int task, int thread) {

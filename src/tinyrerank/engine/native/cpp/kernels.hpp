@@ -85,7 +85,8 @@ struct Group {
   const int32_t* row_of;     // token -> row of `embedded` and, in layer 0, of `qkv`; null: the token itself
   float* embedded;           // (rows, hidden_p)
   float* x;                  // (tokens, hidden_p), the residual stream from the first block on
-  void* qkv;                 // (rows, 3 * context), elements of the attention's type
+  void* qkv;                 // (3 * heads, qkv_rows, head_p): a plane for each head of Q, K and V
+  long qkv_rows;             // a head's rows follow each other, so that reading them streams
   float* context;            // (tokens, context)
   float* logits;             // (docs)
 };

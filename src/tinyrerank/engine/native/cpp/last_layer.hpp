@@ -84,29 +84,29 @@ static void finish(const Model& model, const Group& group, int begin, int end, c
 
   for (int d = 0; d < docs; ++d)
     std::memcpy(rows.first + long(d) * hidden, x + long(group.starts[begin + d]) * hidden, hidden * sizeof(float));
-  multiply_fp32(rows.first, hidden, head.query_t, g.context, hidden, g.context, rows.query, g.context);
+  multiply_fp32(rows.first, hidden, head.query_t, g.context, hidden, g.context, rows.query, g.context, docs);
   add_bias(rows.query, head.query_bias, g.context);
   for (int h = 0; h < g.heads; ++h)
     multiply_fp32(rows.query + h * g.head_p, g.context, head.key + long(h) * g.head_p * hidden, hidden, g.head_p,
-                  hidden, rows.absorbed + long(h) * hidden, long(g.heads) * hidden);
+                  hidden, rows.absorbed + long(h) * hidden, long(g.heads) * hidden, docs);
   for (int d = 0; d < docs; ++d) {
     const int n = group.starts[begin + d + 1] - group.starts[begin + d];
     const float* tokens = x + long(group.starts[begin + d]) * hidden;
     score_tokens(model, tokens, n, rows.absorbed + long(d) * g.heads * hidden, rows.scores);
     for (int h = 0; h < g.heads; h += kTileRows)
       multiply_fp32(rows.scores + long(h) * n, n, tokens, hidden, n, hidden,
-                    rows.mixed + (long(d) * rows.padded_heads + h) * hidden, hidden);
+                    rows.mixed + (long(d) * rows.padded_heads + h) * hidden, hidden, g.heads - h < kTileRows ? g.heads - h : kTileRows);
   }
   for (int h = 0; h < g.heads; ++h)
     multiply_fp32(rows.mixed + long(h) * hidden, long(rows.padded_heads) * hidden, head.value_t + h * g.head_p,
-                  g.context, hidden, g.head_p, rows.context + h * g.head_p, g.context);
+                  g.context, hidden, g.head_p, rows.context + h * g.head_p, g.context, docs);
   add_bias(rows.context, head.value_bias, g.context);
 
   const auto first = [&](int r) { return rows.first + long(r) * hidden; };
   const auto out = [&](int r) { return rows.out + long(r) * hidden; };
   dense_half<Product>(model.layers[g.layers - 1], g, rows.context, docs, b, out, first);
 
-  multiply_fp32(rows.out, hidden, head.pooler_t, hidden, hidden, hidden, rows.pooled, hidden);
+  multiply_fp32(rows.out, hidden, head.pooler_t, hidden, hidden, hidden, rows.pooled, hidden, docs);
   add_bias(rows.pooled, head.pooler_bias, hidden);
   for (int d = 0; d < docs; ++d) {
     float logit = head.classifier_bias;

@@ -46,7 +46,7 @@ static inline Vec gelu(Vec x) {
     const Vec tail = p * t * exp2v<true>(x * x * -0.7213475204f);  // exp(-x^2 / 2)
     return vmax(x, splat(0.0f)) - size * tail;
   } else {
-    const Vec u = vmax(vmin(x, splat(4.5f)), splat(-4.5f));
+    const Vec u = clamp(x, 4.5f);
     const Vec t = u * u;
     Vec p = splat(3.000004412e-11f);
     p = p * t - 3.283916916e-09f;

@@ -55,8 +55,8 @@ struct Int8Product {
     return {range / 255.0f, low};
   }
 
-  static void tile(const A* a, int lda, const void* panel, int k, void* c) {
-    tile_int8(a, lda * long(sizeof(A)), panel, kPanelBytes, k / kStep, c, kPanelBytes);
+  static void tile(const A* a, int lda, const void* panel, int k, void* c, int rows) {
+    tile_int8(a, lda * long(sizeof(A)), panel, kPanelBytes, k / kStep, c, kPanelBytes, rows);
   }
 
   static Vec decode(const char* sums, RowCode row, const Linear& w, int column) {
@@ -80,8 +80,8 @@ struct Fp32Product : FloatDecode {
     std::memcpy(out, x, n * sizeof(float));
     return {};
   }
-  static void tile(const A* a, int lda, const void* panel, int k, void* c) {
-    tile_fp32(a, lda * 4L, panel, kPanelBytes, k, c, kPanelBytes);
+  static void tile(const A* a, int lda, const void* panel, int k, void* c, int rows) {
+    tile_fp32(a, lda * 4L, panel, kPanelBytes, k, c, kPanelBytes, rows);
   }
 };
 
@@ -96,8 +96,8 @@ struct Bf16Product : FloatDecode {
       _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + i), to_bf16(load(x + i)));
     return {};
   }
-  static void tile(const A* a, int lda, const void* panel, int k, void* c) {
-    tile_bf16(a, lda * 2L, panel, kPanelBytes, k / 2, c, kPanelBytes);
+  static void tile(const A* a, int lda, const void* panel, int k, void* c, int rows) {
+    tile_bf16(a, lda * 2L, panel, kPanelBytes, k / 2, c, kPanelBytes, rows);
   }
 };
 #endif
@@ -112,8 +112,8 @@ static inline void multiply(const Linear& w, const typename Product::A* a, int l
   for (int column = 0; column < w.n; column += kPanel) {
     const char* panel = static_cast<const char*>(w.panels) + column / kPanel * panel_bytes;
     for (int tile = 0; tile < rows; tile += kTileRows) {
-      Product::tile(a + long(tile) * lda, lda, panel, w.k, sums);
       const int here = rows - tile < kTileRows ? rows - tile : kTileRows;
+      Product::tile(a + long(tile) * lda, lda, panel, w.k, sums, here);
       for (int r = 0; r < here; ++r) {
         Vec values[kVectors];
         for (int v = 0; v < kVectors; ++v)
@@ -124,10 +124,12 @@ static inline void multiply(const Linear& w, const typename Product::A* a, int l
   }
 }
 
-// c (12, n) = a (12, k) b (k, n), all plain fp32 rows; n a multiple of 32.
-static inline void multiply_fp32(const float* a, long lda, const float* b, long ldb, int k, int n, float* c, long ldc) {
+// c (rows, n) = a (rows, k) b (k, n), all plain fp32 rows; n a multiple of 32, at most 12 rows. Rows up to the next
+// multiple of 12 are read and written.
+static inline void multiply_fp32(const float* a, long lda, const float* b, long ldb, int k, int n, float* c, long ldc,
+                                 int rows) {
   for (int column = 0; column < n; column += kPanel)
-    tile_fp32(a, lda * 4, b + column, ldb * 4, k, c + column, ldc * 4);
+    tile_fp32(a, lda * 4, b + column, ldb * 4, k, c + column, ldc * 4, rows);
 }
 
 }  // namespace tinyrerank::TR_ISA

@@ -59,6 +59,15 @@ static inline Vec vmin(Vec a, Vec b) {
 #endif
 }
 
+// v within -limit .. limit, limit > 0.
+static inline Vec clamp(Vec v, float limit) {
+#if defined(__AVX512F__)
+  return Vec(_mm512_range_ps(__m512(v), __m512(splat(limit)), 0x02));  // the smaller magnitude, the sign of v
+#else
+  return vmax(vmin(v, splat(limit)), splat(-limit));
+#endif
+}
+
 // To the nearest integer, ties to even; |v| < 2^22.
 static inline VecI round_to_int(Vec v) {
 #if defined(__AVX512F__)
@@ -95,37 +104,30 @@ static inline float reduce_max(Vec v) {
 
 static inline float reduce_min(Vec v) { return -reduce_max(-v); }
 
-// 2^v. kExact: relative error 1e-7, otherwise 8e-5 (the result is about to be rounded to bf16).
+// 2^v for v < 128; 2^-126 for all below. kExact: relative error 1e-7, otherwise 1e-4 (bf16 follows). Written with
+// additions and integer shifts, since the products' pipes are the busy ones.
 template <bool kExact>
 static inline Vec exp2v(Vec v) {
-#if defined(__AVX512F__)
-  const Vec f = Vec(_mm512_reduce_ps(__m512(v), 0x09));  // v - floor(v)
-#else
+  const float magic = 12582912.0f;  // 1.5 * 2^23
   v = vmax(v, splat(-126.0f));
-  VecI whole = __builtin_convertvector(v, VecI);
-  whole += to_float(whole) > v;  // truncation to floor: a true comparison is -1
-  const Vec f = v - to_float(whole);
-#endif
+  const Vec shifted = v + magic;  // the nearest integer, in the low bits
+  const Vec f = v - (shifted - magic);
   Vec p;
   if constexpr (kExact) {
-    p = splat(1.92235623e-04f);
-    p = p * f + 1.30464371e-03f;
-    p = p * f + 9.62592349e-03f;
-    p = p * f + 5.55034920e-02f;
-    p = p * f + 2.40226525e-01f;
-    p = p * f + 6.93147180e-01f;
+    p = splat(1.534239825e-04f);
+    p = p * f + 1.339989323e-03f;
+    p = p * f + 9.618502721e-03f;
+    p = p * f + 5.550328873e-02f;
+    p = p * f + 2.402264675e-01f;
+    p = p * f + 6.931472057e-01f;
     p = p * f + 1.0f;
   } else {
-    p = splat(7.802478e-02f);
-    p = p * f + 2.2606712e-01f;
-    p = p * f + 6.9583334e-01f;
-    p = p * f + 9.9992524e-01f;
+    p = splat(5.517167412e-02f);
+    p = p * f + 2.426111251e-01f;
+    p = p * f + 6.932609844e-01f;
+    p = p * f + 9.999280731e-01f;
   }
-#if defined(__AVX512F__)
-  return Vec(_mm512_scalef_ps(__m512(p), __m512(v)));
-#else
-  return from_bits(bits(p) + (whole << 23));
-#endif
+  return from_bits(bits(p) + (bits(shifted) << 23));
 }
 
 #if defined(__AVX512F__)

@@ -1,7 +1,8 @@
-// The register tile for AVX-512: C[12][32] = A[12][k] * panel, 4 bytes of A and 128 bytes of panel a step.
+// The register tile for AVX-512: C[rows][32] = A[rows][k] * panel, 4 bytes of A and 128 bytes of panel a step.
 //
-// Written in assembly because compilers spill the 24 sums. int8 (VPDPBUSD), bf16 (VDPBF16PS) and fp32 share the
-// loop: each takes 4 bytes of a row, broadcasts them, and multiplies by 32 columns of 4 bytes.
+// Written in assembly because compilers spill the 24 sums of 12 rows. int8 (VPDPBUSD), bf16 (VDPBF16PS) and fp32
+// share the loop: each takes 4 bytes of a row, broadcasts them, and multiplies by 32 columns of 4 bytes. A tile of 4
+// rows serves what remains; each row's sums are taken in the same order in both.
 #pragma once
 
 #include <cstdint>
@@ -18,51 +19,66 @@ namespace tinyrerank::TR_ISA {
   TR_ROW(DP, OFF "(%[" BASE "],%[lda])", T1, C2, C3)                     \
   TR_ROW(DP, OFF "(%[" BASE "],%[lda],2)", T2, C4, C5)
 
-#define TR_STEP(DP, OFF)                                                              \
-  "vmovups (%[b]), %%zmm24\n\t"                                                       \
-  "vmovups 64(%[b]), %%zmm25\n\t"                                                     \
-  "add %[ldb], %[b]\n\t"                                                              \
-  TR_THREE_ROWS(DP, OFF, "a0", 26, 27, 28, 0, 1, 2, 3, 4, 5)                          \
-  TR_THREE_ROWS(DP, OFF, "a1", 29, 30, 31, 6, 7, 8, 9, 10, 11)                        \
-  TR_THREE_ROWS(DP, OFF, "a2", 26, 27, 28, 12, 13, 14, 15, 16, 17)                    \
+#define TR_WEIGHTS                 \
+  "vmovups (%[b]), %%zmm24\n\t"    \
+  "vmovups 64(%[b]), %%zmm25\n\t"  \
+  "add %[ldb], %[b]\n\t"
+
+#define TR_STEP_12(DP, OFF)                                        \
+  TR_WEIGHTS                                                       \
+  TR_THREE_ROWS(DP, OFF, "a0", 26, 27, 28, 0, 1, 2, 3, 4, 5)       \
+  TR_THREE_ROWS(DP, OFF, "a1", 29, 30, 31, 6, 7, 8, 9, 10, 11)     \
+  TR_THREE_ROWS(DP, OFF, "a2", 26, 27, 28, 12, 13, 14, 15, 16, 17) \
   TR_THREE_ROWS(DP, OFF, "a3", 29, 30, 31, 18, 19, 20, 21, 22, 23)
+#define TR_ADVANCE_12(N) "add $" #N ", %[a0]\n\t add $" #N ", %[a1]\n\t add $" #N ", %[a2]\n\t add $" #N ", %[a3]\n\t"
+
+#define TR_STEP_4(DP, OFF)                                   \
+  TR_WEIGHTS                                                 \
+  TR_THREE_ROWS(DP, OFF, "a0", 26, 27, 28, 0, 1, 2, 3, 4, 5) \
+  TR_ROW(DP, OFF "(%[a1])", 29, 6, 7)
+#define TR_ADVANCE_4(N) "add $" #N ", %[a0]\n\t add $" #N ", %[a1]\n\t"
 
 #define TR_ZERO(R) "vpxord %%zmm" #R ", %%zmm" #R ", %%zmm" #R "\n\t"
-#define TR_STORE(C0, C1)                     \
-  "vmovups %%zmm" #C0 ", (%[c])\n\t"         \
-  "vmovups %%zmm" #C1 ", 64(%[c])\n\t"       \
-  "add %[ldc], %[c]\n\t"
+#define TR_ZERO_4 TR_ZERO(0) TR_ZERO(1) TR_ZERO(2) TR_ZERO(3) TR_ZERO(4) TR_ZERO(5) TR_ZERO(6) TR_ZERO(7)
+#define TR_ZERO_12                                                                                          \
+  TR_ZERO_4 TR_ZERO(8) TR_ZERO(9) TR_ZERO(10) TR_ZERO(11) TR_ZERO(12) TR_ZERO(13) TR_ZERO(14) TR_ZERO(15)   \
+  TR_ZERO(16) TR_ZERO(17) TR_ZERO(18) TR_ZERO(19) TR_ZERO(20) TR_ZERO(21) TR_ZERO(22) TR_ZERO(23)
 
-#define TR_TILE(NAME, DP)                                                                                       \
-  static inline void NAME(const void* a, long lda, const void* b, long ldb, long steps, void* c, long ldc) {    \
-    const char* a0 = static_cast<const char*>(a);                                                               \
+#define TR_STORE(C0, C1)               \
+  "vmovups %%zmm" #C0 ", (%[c])\n\t"   \
+  "vmovups %%zmm" #C1 ", 64(%[c])\n\t" \
+  "add %[ldc], %[c]\n\t"
+#define TR_STORE_4 TR_STORE(0, 1) TR_STORE(2, 3) TR_STORE(4, 5) TR_STORE(6, 7)
+#define TR_STORE_12                                                              \
+  TR_STORE_4 TR_STORE(8, 9) TR_STORE(10, 11) TR_STORE(12, 13) TR_STORE(14, 15)   \
+  TR_STORE(16, 17) TR_STORE(18, 19) TR_STORE(20, 21) TR_STORE(22, 23)
+
+#define TR_TILE_OF(ROWS, NAME, DP)                                                                              \
+  static inline void NAME(const char* a0, long lda, const void* b, long ldb, long steps, char* c, long ldc) {   \
     const char* a1 = a0 + 3 * lda;                                                                              \
     const char* a2 = a1 + 3 * lda;                                                                              \
     const char* a3 = a2 + 3 * lda;                                                                              \
     long fours = steps >> 2, rest = steps & 3;                                                                  \
     asm volatile(                                                                                               \
-        TR_ZERO(0) TR_ZERO(1) TR_ZERO(2) TR_ZERO(3) TR_ZERO(4) TR_ZERO(5) TR_ZERO(6) TR_ZERO(7)                 \
-        TR_ZERO(8) TR_ZERO(9) TR_ZERO(10) TR_ZERO(11) TR_ZERO(12) TR_ZERO(13) TR_ZERO(14) TR_ZERO(15)           \
-        TR_ZERO(16) TR_ZERO(17) TR_ZERO(18) TR_ZERO(19) TR_ZERO(20) TR_ZERO(21) TR_ZERO(22) TR_ZERO(23)         \
+        TR_ZERO_##ROWS                                                                                          \
         "test %[fours], %[fours]\n\t"                                                                           \
         "jz 2f\n\t"                                                                                             \
         ".p2align 5\n\t"                                                                                        \
         "1:\n\t"                                                                                                \
-        TR_STEP(DP, "0") TR_STEP(DP, "4") TR_STEP(DP, "8") TR_STEP(DP, "12")                                    \
-        "add $16, %[a0]\n\t add $16, %[a1]\n\t add $16, %[a2]\n\t add $16, %[a3]\n\t"                           \
+        TR_STEP_##ROWS(DP, "0") TR_STEP_##ROWS(DP, "4") TR_STEP_##ROWS(DP, "8") TR_STEP_##ROWS(DP, "12")        \
+        TR_ADVANCE_##ROWS(16)                                                                                   \
         "dec %[fours]\n\t"                                                                                      \
         "jnz 1b\n\t"                                                                                            \
         "2:\n\t"                                                                                                \
         "test %[rest], %[rest]\n\t"                                                                             \
         "jz 4f\n\t"                                                                                             \
         "3:\n\t"                                                                                                \
-        TR_STEP(DP, "0")                                                                                        \
-        "add $4, %[a0]\n\t add $4, %[a1]\n\t add $4, %[a2]\n\t add $4, %[a3]\n\t"                               \
+        TR_STEP_##ROWS(DP, "0")                                                                                 \
+        TR_ADVANCE_##ROWS(4)                                                                                    \
         "dec %[rest]\n\t"                                                                                       \
         "jnz 3b\n\t"                                                                                            \
         "4:\n\t"                                                                                                \
-        TR_STORE(0, 1) TR_STORE(2, 3) TR_STORE(4, 5) TR_STORE(6, 7) TR_STORE(8, 9) TR_STORE(10, 11)             \
-        TR_STORE(12, 13) TR_STORE(14, 15) TR_STORE(16, 17) TR_STORE(18, 19) TR_STORE(20, 21) TR_STORE(22, 23)   \
+        TR_STORE_##ROWS                                                                                         \
         : [a0] "+r"(a0), [a1] "+r"(a1), [a2] "+r"(a2), [a3] "+r"(a3), [b] "+r"(b), [c] "+r"(c),                 \
           [fours] "+r"(fours), [rest] "+r"(rest)                                                                \
         : [lda] "r"(lda), [ldb] "r"(ldb), [ldc] "r"(ldc)                                                        \
@@ -71,14 +87,34 @@ namespace tinyrerank::TR_ISA {
           "zmm21", "zmm22", "zmm23", "zmm24", "zmm25", "zmm26", "zmm27", "zmm28", "zmm29", "zmm30", "zmm31");   \
   }
 
+#define TR_TILE(NAME, DP)                                                                                       \
+  TR_TILE_OF(12, NAME##_12, DP)                                                                                 \
+  TR_TILE_OF(4, NAME##_4, DP)                                                                                   \
+  static inline void NAME(const void* a, long lda, const void* b, long ldb, long steps, void* c, long ldc,      \
+                          int rows) {                                                                           \
+    const char* from = static_cast<const char*>(a);                                                             \
+    char* to = static_cast<char*>(c);                                                                           \
+    if (rows > 8) return NAME##_12(from, lda, b, ldb, steps, to, ldc);                                          \
+    for (int r = 0; r < rows; r += 4) NAME##_4(from + r * lda, lda, b, ldb, steps, to + r * ldc, ldc);          \
+  }
+
 TR_TILE(tile_int8, "vpdpbusd")
 TR_TILE(tile_bf16, "vdpbf16ps")
 TR_TILE(tile_fp32, "vfmadd231ps")
 
 #undef TR_TILE
+#undef TR_TILE_OF
+#undef TR_STORE_12
+#undef TR_STORE_4
 #undef TR_STORE
+#undef TR_ZERO_12
+#undef TR_ZERO_4
 #undef TR_ZERO
-#undef TR_STEP
+#undef TR_ADVANCE_12
+#undef TR_ADVANCE_4
+#undef TR_STEP_12
+#undef TR_STEP_4
+#undef TR_WEIGHTS
 #undef TR_THREE_ROWS
 #undef TR_ROW
 

@@ -1,4 +1,4 @@
-// The register tile without AVX-512: C[12][32] = A[12][k] * panel, in vectors that the compiler keeps in registers.
+// The register tile without AVX-512: C[rows][32] = A[rows][k] * panel, in vectors that the compiler keeps in registers.
 //
 // int8 weights are widened to int16 when packed, and activations (0..255) travel as int16, so that AVX2 can use
 // VPMADDWD: exact, where VPMADDUBSW would saturate.
@@ -41,9 +41,10 @@ struct Int16Step {
 };
 
 template <class Step>
-static inline void tile_generic(const void* a, long lda, const void* b, long ldb, long steps, void* c, long ldc) {
+static inline void tile_generic(const void* a, long lda, const void* b, long ldb, long steps, void* c, long ldc,
+                                int rows) {
   using Sum = typename Step::Sum;
-  for (int row = 0; row < 12; row += kSubRows) {
+  for (int row = 0; row < rows; row += kSubRows) {
     for (int column = 0; column < kVectors; column += kSubVectors) {
       const char* pa = static_cast<const char*>(a) + row * lda;
       const char* pb = static_cast<const char*>(b) + column * sizeof(Sum);
@@ -61,11 +62,13 @@ static inline void tile_generic(const void* a, long lda, const void* b, long ldb
   }
 }
 
-static inline void tile_int8(const void* a, long lda, const void* b, long ldb, long steps, void* c, long ldc) {
-  tile_generic<Int16Step>(a, lda, b, ldb, steps, c, ldc);
+static inline void tile_int8(const void* a, long lda, const void* b, long ldb, long steps, void* c, long ldc,
+                             int rows) {
+  tile_generic<Int16Step>(a, lda, b, ldb, steps, c, ldc, rows);
 }
-static inline void tile_fp32(const void* a, long lda, const void* b, long ldb, long steps, void* c, long ldc) {
-  tile_generic<Fp32Step>(a, lda, b, ldb, steps, c, ldc);
+static inline void tile_fp32(const void* a, long lda, const void* b, long ldb, long steps, void* c, long ldc,
+                             int rows) {
+  tile_generic<Fp32Step>(a, lda, b, ldb, steps, c, ldc, rows);
 }
 
 }  // namespace tinyrerank::TR_ISA

@@ -97,7 +97,7 @@ def test_a_changed_query_is_ranked_again_and_its_old_result_set_aside(
     assert len(batch.results()) == N + 1
     assert old not in batch.results()
     assert json.loads(Path(f"{batch.out}.stale").read_text()) == old
-    assert "1 results" in capsys.readouterr().err
+    assert "or settings: 1, moved to" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("args", [("--max-length", "40"), ("--policy", "window"), ("--top-n", "1")])

@@ -126,6 +126,7 @@ def test_folders_give_known_files_sorted_without_hidden_ones(tmp_path: Path) -> 
         ("a.jsonl", b'{"text": "a", "id": 1.5}\n', ":1: 'id' must be a string or a whole number"),
         ("a.jsonl", b'{"text": "a"}\n{"text": "\xff"}\n', ":2: not UTF-8 (byte 0xff)"),
         ("a.jsonl", b"[" * 100_000, ":1: JSON nested too deeply"),
+        ("a.jsonl", b'{"text": "a", "n": ' + b"9" * 5000 + b"}", ":1: JSON that cannot be read"),
         ("a.csv", b"body\nx\n", ":1: no column 'text' (there: body)"),
         ("a.csv", b"text,id\nx,1\ny,2,3\n", ":3: 3 fields, but 2 in the header"),
         ("a.csv", b'text\n"open\n', "malformed row"),

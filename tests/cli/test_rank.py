@@ -195,6 +195,19 @@ def test_documents_come_through_a_pipe(tiny_folder: Path) -> None:
     assert {r["text"] for r in lines(done.stdout)} == {"tide", "bread"}
 
 
+@pytest.mark.skipif(os.name == "nt", reason="file names are text on Windows")
+def test_odd_file_names_and_encodings_of_the_system_do_no_harm(tmp_path: Path, tiny_folder: Path) -> None:
+    name = os.fsdecode(os.fsencode(tmp_path) + b"/tide\xff.txt")
+    Path(name).write_text("high tide 🌊", encoding="utf-8")
+    command = [sys.executable, "-m", "tinyrerank", "rank", "--model", str(tiny_folder), "-q", "x", name]
+    for form, says in (("--jsonl", b"tide\\udcff.txt"), ("--table", "high tide 🌊".encode())):
+        done = subprocess.run(  # noqa: S603 - our own command
+            [*command, form], capture_output=True, check=True, env=os.environ | {"PYTHONIOENCODING": "ascii"}
+        )
+        assert says in done.stdout
+        assert done.stderr == b"" or b"1 documents" in done.stderr
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True

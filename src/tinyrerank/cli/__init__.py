@@ -9,6 +9,7 @@ inside ``run``. Results go to standard output, everything else to standard error
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 import traceback
@@ -54,6 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         SystemExit: from argparse: 0 after ``--help`` and ``--version``, 2 for arguments it cannot read.
     """
     args = build_parser().parse_args(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Files and pipes get UTF-8 everywhere; what a terminal cannot show is escaped, not an error.
+        sys.stdout.reconfigure(encoding=None if sys.stdout.isatty() else "utf-8", errors="backslashreplace")
     try:
         code: int = args.run(args)
         sys.stdout.flush()

@@ -255,8 +255,8 @@ def _set_aside(file: BinaryIO, path: str, stale: set[int]) -> None:
             (old if n in stale else new).write(line)
     shorter.replace(path)
     print(
-        f"tinyrerank: warning: {len(stale)} results in {path} were for other queries, documents or settings;"
-        f" they are in {path}.stale now",
+        f"tinyrerank: warning: results in {path} of other queries, documents or settings: {len(stale)},"
+        f" moved to {path}.stale",
         file=sys.stderr,
     )
 

@@ -178,6 +178,8 @@ def _json_object(line: str, path: str, number: int) -> dict[str, Any]:
         ) from None
     except RecursionError:
         raise DataError(f"{path}:{number}: JSON nested too deeply to read") from None
+    except ValueError as error:  # whole numbers of thousands of digits
+        raise DataError(f"{path}:{number}: JSON that cannot be read ({error})") from None
     if not isinstance(value, dict):
         raise DataError(f"{path}:{number}: a JSON object is needed, not {shown(value)}")
     return value

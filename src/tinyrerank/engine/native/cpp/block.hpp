@@ -8,7 +8,7 @@
 
 namespace tinyrerank::TR_ISA {
 
-constexpr int kBlockRows = 48;  // a multiple of kTileRows: all buffers of a block of the tiny model take 0.6 MiB
+constexpr int kBlockRows = 72;  // a multiple of kTileRows: the buffers of a block of the tiny model take 0.7 MiB
 
 template <class Product>
 struct BlockBuffers {

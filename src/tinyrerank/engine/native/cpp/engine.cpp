@@ -11,13 +11,14 @@ namespace tinyrerank {
 
 namespace {
 
-constexpr int kTaskRows = 48;  // most tokens of a block task
+constexpr int kTaskRows = 72;  // most tokens of a block task
 
 int pieces(int n, int size) { return (n + size - 1) / size; }
 
-// Tokens of a block task: a share for every thread where there are few, in whole register tiles.
+// Tokens of a block task, in whole register tiles: as large as allowed, but an equal share for every thread.
 int task_rows(int tokens, int threads) {
-  return std::min(kTaskRows, pieces(pieces(tokens, threads), kTileRows) * kTileRows);
+  const int tasks = threads * pieces(tokens, threads * kTaskRows);
+  return pieces(pieces(tokens, tasks), kTileRows) * kTileRows;
 }
 
 }  // namespace

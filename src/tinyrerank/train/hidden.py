@@ -26,8 +26,6 @@ from tinyrerank.train.teachers import autocast
 from tinyrerank.train.tokens import Template, by_length, encode, join
 
 _WORD = re.compile(r"\w+|[^\w\s]+")
-_NO_WORD = Template(-1, (-1, -1), -1, -1)
-_NO_WORD_TEACHER = Template(-1, (-1,), -1, -1)
 
 
 class AlignedText:
@@ -66,12 +64,11 @@ class _Side:
         self.at_word = torch.from_numpy(cumulative).to(device)
         self.word = torch.from_numpy(np.repeat(np.arange(len(stream)), lengths)).to(device)
 
-    def batch(
-        self, start: Tensor, split: Tensor, stop: Tensor, template: Template, blank: Template
-    ) -> _Batch:
+    def batch(self, start: Tensor, split: Tensor, stop: Tensor, template: Template) -> _Batch:
         """Pairs of words start..split and split..stop (positions in the stream), (B,) each."""
         a, b, c = self.at_word[start], self.at_word[split], self.at_word[stop]
         ids, mask = join(template, (self.ids, a, b - a), (self.ids, b, c - b))
+        blank = Template(-1, (-1,) * len(template.middle), -1, -1)
         word, _ = join(blank, (self.word, a, b - a), (self.word, b, c - b))
         return _Batch(ids, mask, torch.where(word >= 0, word - start[:, None], -1))
 
@@ -179,8 +176,8 @@ def _step(
     student_side, teacher_side = text.sides
     for part in by_length(n, int(recipe.micro_tokens / 1.4)):
         where = (start[part], split[part], stop[part])
-        mine = student_side.batch(*where, templates[0], _NO_WORD)
-        theirs = teacher_side.batch(*where, templates[1], _NO_WORD_TEACHER)
+        mine = student_side.batch(*where, templates[0])
+        theirs = teacher_side.batch(*where, templates[1])
         n_words = int(n[part].max())
         with autocast(rows.device):
             states = model.hidden_states(mine.ids, mine.mask)

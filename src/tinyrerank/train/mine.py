@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,12 +63,13 @@ class Bm25:
         norm = k1 * (1 - b + b * flat.lengths / max(1.0, flat.lengths.mean()))
         impact = idf[terms] * counts / (counts + norm[rows])
         starts = np.searchsorted(rows, np.arange(n + 1))
-        self.matrix = torch.sparse_csr_tensor(
-            torch.from_numpy(starts),
-            torch.from_numpy(terms),
-            torch.from_numpy(impact.astype(np.float32)),
-            (n, n_terms),
-        ).to(device)
+        values = torch.from_numpy(impact.astype(np.float32))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Sparse CSR")  # that torch calls it beta
+            matrix = torch.sparse_csr_tensor(
+                torch.from_numpy(starts), torch.from_numpy(terms), values, (n, n_terms), check_invariants=True
+            )
+        self.matrix = matrix.to(device)
         self.n_terms, self.device = n_terms, device
 
     def top(self, queries: Flat, depth: int, batch: int = 256) -> Iterator[tuple[int, NDArray[np.int64]]]:

@@ -53,6 +53,15 @@ class AttentionBias:
         return self._last[3]
 
 
+def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+    """``softmax(q k^T / sqrt(D) + bias) v``; (B, N, t, D), (B, N, T, D) twice, (B, N, t, T) -> (B, N, t, D)."""
+    if q.device.type == "cpu" and torch.is_grad_enabled():
+        # The fused kernel's backward pass on the CPU is several times slower than plain products.
+        weights = torch.softmax((q @ k.transpose(-1, -2)) * q.shape[-1] ** -0.5 + bias, dim=-1)
+        return weights.to(v.dtype) @ v
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+
+
 class SelfAttention(nn.Module):
     """Multi-head attention with a bias that is added after the 1/sqrt(D) scaling."""
 
@@ -74,7 +83,7 @@ class SelfAttention(nn.Module):
         for start in range(0, n_queries, bias.block_size):
             stop = min(start + bias.block_size, n_queries)
             tile = bias.block(start, stop, q.dtype).expand(x.shape[0], -1, -1, -1)
-            outputs.append(F.scaled_dot_product_attention(q[:, :, start:stop], k, v, attn_mask=tile))
+            outputs.append(_attend(q[:, :, start:stop], k, v, tile))
         context = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=2)
         return context.transpose(1, 2).flatten(2)  # (B, N, t, D) -> (B, t, H)
 

@@ -138,8 +138,7 @@ def distill_hidden(
         if stage.step % 20 == 0:
             running = float(loss)
             progress.advance(20, f"loss {running:.4f}")
-        if stage.step % 2000 == 0:
-            stage.save()
+        stage.save_when_due()
     stage.finish()
     model.eval()
     progress.close(f"loss {running:.4f}")

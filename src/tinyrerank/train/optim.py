@@ -14,6 +14,7 @@ from tinyrerank.errors import DataError
 from tinyrerank.train.recipe import StageRecipe
 
 _AVERAGE_EVERY = 8
+_SAVE_EVERY_S = 120.0
 
 
 class Stage:
@@ -42,7 +43,7 @@ class Stage:
         self.parameters = [p for _, p in named]
         self.step = 0
         self.elapsed_s = 0.0
-        self._tick = time.monotonic()
+        self._tick = self._saved = time.monotonic()
 
     @property
     def fraction(self) -> float:
@@ -74,6 +75,11 @@ class Stage:
         self.elapsed_s += now - self._tick
         self._tick = now
 
+    def save_when_due(self) -> None:
+        """Write the checkpoint every few minutes."""
+        if time.monotonic() - self._saved > _SAVE_EVERY_S:
+            self.save()
+
     def save(self) -> None:
         """Write the checkpoint, in place of the last one, at once or not at all."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -88,6 +94,7 @@ class Stage:
         partial = self.folder / "checkpoint.partial"
         torch.save(state, partial)
         partial.replace(self.folder / "checkpoint.pt")
+        self._saved = time.monotonic()
 
     def resume(self) -> bool:
         """Continue from the checkpoint, if there is one.

@@ -78,8 +78,7 @@ def train_rank(
         stage.update()
         running = loss if math.isnan(running) else 0.98 * running + 0.02 * loss
         progress.advance(1, f"loss {running:.4f}{note}")
-        if stage.step % 1000 == 0:
-            stage.save()
+        stage.save_when_due()
         if evaluate and stage.fraction >= next_look:
             next_look += 0.2
             model.eval()

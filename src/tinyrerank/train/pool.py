@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import json
 import random
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -73,11 +74,16 @@ class Pool:
         return cls([r["text"] for r in rows], queries, sum(r["trainable"] for r in rows))
 
 
-def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+def read_jsonl(path: Path, *texts: str) -> Iterator[dict[str, Any]]:
     """Rows of a ``.jsonl`` or ``.jsonl.gz`` file.
 
+    Args:
+        path: the file.
+        texts: fields that every row must have as text.
+
     Raises:
-        DataError: the file is missing, or a line is not a JSON object; names the line.
+        DataError: the file is missing or unreadable, or a line is not a JSON object with those fields; names
+            the line.
     """
     opener = gzip.open if path.suffix == ".gz" else open
     try:
@@ -89,11 +95,17 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
                     raise DataError(f"{path}:{number}: not valid JSON ({error.msg})") from None
                 if not isinstance(row, dict):
                     raise DataError(f"{path}:{number}: expected a JSON object")
+                for field_name in texts:
+                    if not isinstance(row.get(field_name), str):
+                        got = repr(row[field_name]) if field_name in row else "missing"
+                        raise DataError(f"{path}:{number}: field {field_name!r} must be text, but is {got}")
                 yield row
     except FileNotFoundError:
         raise DataError(
             f"{path}: no such file; pass --data or set TINYRERANK_DATA to the data folder"
         ) from None
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+        raise DataError(f"{path}: cannot be read ({error}); download it again") from None
 
 
 class _Passages:
@@ -130,7 +142,7 @@ def build_pool(recipe: DataRecipe, data: Path, seed: int) -> Pool:
     for name in recipe.labelled:
         queries += _labelled(name, data, passages, recipe.held_out, rng)
     for path in [*(data / "train" / f"{name}.jsonl.gz" for name in recipe.corpora), *map(Path, recipe.extra)]:
-        for row in read_jsonl(path):
+        for row in read_jsonl(path, "text"):
             title = str(row.get("title") or "")
             # Search engines feed titles in front of the text; half of the passages keep theirs there.
             joined = (
@@ -138,12 +150,12 @@ def build_pool(recipe: DataRecipe, data: Path, seed: int) -> Pool:
             )
             titled.append((title, passages.add(joined)))
     for name in recipe.candidate_lists:
-        for row in read_jsonl(data / "train" / f"{name}.jsonl.gz"):
+        for row in read_jsonl(data / "train" / f"{name}.jsonl.gz", "query"):
             found = [passages.add(c["text"]) for c in row["candidates"]]
             queries.append(Query(row["query"], name, {}, found[:20]))
     n_trainable = len(passages.texts)
     for name in recipe.queries:
-        rows = list(read_jsonl(data / "train" / f"{name}.jsonl.gz"))
+        rows = list(read_jsonl(data / "train" / f"{name}.jsonl.gz", "query", "source"))
         queries += [Query(row["query"], row["source"]) for row in rows]
     queries += [
         Query(text, f"synthetic {kind}", {passage: 1})
@@ -209,7 +221,7 @@ def _labelled(
     name: str, data: Path, passages: _Passages, held_out: int, rng: random.Random
 ) -> Iterable[Query]:
     merged: dict[str, Query] = {}
-    for row in read_jsonl(data / "train" / f"{name}.jsonl.gz"):
+    for row in read_jsonl(data / "train" / f"{name}.jsonl.gz", "query", "positive"):
         query = merged.setdefault(row["query"], Query(row["query"], name))
         positive = passages.add(row["positive"])
         if row.get("answerable") is False:  # squad2: about this paragraph, but not answered by it
@@ -230,13 +242,26 @@ def _dev(name: str, data: Path, passages: _Passages) -> Iterator[Query]:
     folder = data / "eval" / name
     ids = {
         row["_id"]: passages.add(f"{row.get('title', '')} {row['text']}".strip())
-        for row in read_jsonl(folder / "corpus.jsonl.gz")
+        for row in read_jsonl(folder / "corpus.jsonl.gz", "_id", "text")
     }
     gains: dict[str, dict[int, int]] = {}
-    for line in (folder / "qrels" / "dev.tsv").read_text().splitlines()[1:]:
-        query_id, passage_id, gain = line.split("\t")
-        if passage_id in ids:
-            gains.setdefault(query_id, {})[ids[passage_id]] = int(gain)
-    for row in read_jsonl(folder / "queries.jsonl"):
+    for query_id, passage_id, gain in _read_qrels(folder / "qrels" / "dev.tsv"):
+        if passage_id in ids and gain > 0:
+            gains.setdefault(query_id, {})[ids[passage_id]] = gain
+    for row in read_jsonl(folder / "queries.jsonl", "_id", "text"):
         if row["_id"] in gains:
             yield Query(row["text"], f"dev {name}", gains[row["_id"]], [], held_out=True)
+
+
+def _read_qrels(path: Path) -> Iterator[tuple[str, str, int]]:
+    """Query, passage and grade of every line after the header."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; dev sets need development judgements") from None
+    for number, line in enumerate(lines[1:], 2):
+        try:
+            query_id, passage_id, gain = line.split("\t")
+            yield query_id, passage_id, int(gain)
+        except ValueError:
+            raise DataError(f"{path}:{number}: expected query, passage and grade, tab-separated") from None

@@ -1,0 +1,91 @@
+"""Recipes: the committed ones load, and a slip in one is named where it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tinyrerank.errors import DataError
+from tinyrerank.train.recipe import Recipe, load_recipe
+
+RECIPES = Path(__file__).parents[2] / "recipes" / "tiny-en"
+STUDENT_LAYERS, EMBEDDING_ROWS = 4, 61_056
+
+
+@pytest.mark.parametrize("name", ["recipe.toml", "cpu.toml"])
+def test_the_committed_recipes_load_and_fit_the_model(name: str) -> None:
+    recipe = load_recipe(RECIPES / name)
+    assert recipe.name == "tiny-en"
+    assert len(recipe.warm_start.layers) == STUDENT_LAYERS
+    assert recipe.tokenizer.vocab_size <= EMBEDDING_ROWS
+    assert recipe.teacher
+    assert recipe.warm_start.folder in {teacher.folder for teacher in recipe.teacher}
+    assert recipe.data.labelled
+    mined = recipe.mine
+    assert mined.dense + mined.lexical + mined.chance <= mined.length
+    known = {"label_cross_entropy", "lambda_ndcg", "listwise_kl", "margin_mse", "ranknet"}
+    assert set(recipe.rank.losses) <= known
+    for stage in (recipe.hidden, recipe.rank):
+        assert stage.minutes > 0
+        assert stage.micro_tokens <= stage.tokens
+        assert 0 <= stage.average < 1
+
+
+def test_no_committed_recipe_is_left_out_of_these_tests() -> None:
+    assert sorted(p.name for p in RECIPES.glob("*.toml")) == ["cpu.toml", "recipe.toml"]
+
+
+def read(tmp_path: Path, text: str) -> Recipe:
+    path = tmp_path / "r.toml"
+    path.write_text(text)
+    return load_recipe(path)
+
+
+def test_what_a_recipe_leaves_out_has_its_default_and_what_it_says_counts(tmp_path: Path) -> None:
+    recipe = read(
+        tmp_path,
+        'name = "x"\n[data]\nlabelled = ["a", "b"]\n[rank]\nminutes = 3\nlosses = { ranknet = 2 }\n'
+        '[[teacher]]\nfolder = "t"\n[[teacher]]\nweight = 0.25\n',
+    )
+    assert recipe.name == "x"
+    assert recipe.seed == Recipe().seed
+    assert recipe.data.labelled == ["a", "b"]
+    assert recipe.rank.losses == {"ranknet": 2.0}
+    assert recipe.rank.minutes == 3.0
+    assert isinstance(recipe.rank.minutes, float)
+    assert recipe.hidden == Recipe().hidden
+    assert [(t.folder, t.weight) for t in recipe.teacher] == [("t", 1.0), ("", 0.25)]
+    assert read(tmp_path, "") == Recipe()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("sed = 1", r"r\.toml: unknown key 'sed'; known: name, seed, data"),
+        ("[rank]\nstep = 5", r"r\.toml\.rank: unknown key 'step'; known: steps, minutes"),
+        ("[data.synth]\nhalfs = 5", r"r\.toml\.data\.synth: unknown key 'halfs'"),
+        ("[[teacher]]\n[[teacher]]\nwidth = 5", r"r\.toml\.teacher\[1\]: unknown key 'width'"),
+        ("[rank]\nsteps = 1.5", r"r\.toml\.rank\.steps: expected int, not 1\.5"),
+        ("[rank]\nsteps = true", r"r\.toml\.rank\.steps: expected int, not True"),
+        ('[rank]\nminutes = "2"', r"r\.toml\.rank\.minutes: expected float, not '2'"),
+        ("[rank]\nminutes = false", r"r\.toml\.rank\.minutes: expected float, not False"),
+        (
+            "[rank]\nlosses = { ranknet = 'much' }",
+            r"r\.toml\.rank\.losses\.ranknet: expected float, not 'much'",
+        ),
+        ("[data]\nlabelled = 'a'", r"r\.toml\.data\.labelled: expected list, not 'a'"),
+        ("[data]\nlabelled = ['a', 3]", r"r\.toml\.data\.labelled\[1\]: expected str, not 3"),
+        ("[warm_start]\nlayers = [0, '2']", r"r\.toml\.warm_start\.layers\[1\]: expected int, not '2'"),
+        ("data = 5", r"r\.toml\.data: expected a table, not 5"),
+        ("name = ", r"r\.toml: not valid TOML"),
+    ],
+)
+def test_a_slip_is_named_by_its_key(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(DataError, match=says):
+        read(tmp_path, text)
+
+
+def test_a_missing_recipe_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"none\.toml: no such recipe"):
+        load_recipe(tmp_path / "none.toml")

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from tinyrerank.model.jinabert import JinaBert
 from tinyrerank.train.optim import Stage
-from tinyrerank.train.progress import Progress
+from tinyrerank.train.progress import StageProgress
 from tinyrerank.train.recipe import StageRecipe
 from tinyrerank.train.teachers import autocast
 from tinyrerank.train.tokens import Template, by_length, encode, join
@@ -126,8 +126,7 @@ def distill_hidden(
     n_teacher = teacher.config.num_hidden_layers
     middle = model.config.n_layers // 2
     matched = [(middle, layers[middle - 1] + 1, 0.5), (model.config.n_layers, n_teacher, 1.0)]
-    progress = Progress("hidden states", recipe.steps)
-    progress.start_at(stage.step)
+    progress = StageProgress("hidden states", stage.fraction)
     running = float("nan")
     model.train()
     for rows in _draws(len(text.counts), recipe, seed + stage.step, float(text.counts.float().mean())):
@@ -135,13 +134,12 @@ def distill_hidden(
             break
         loss = _step(model, teacher, templates, text, rows.to(device), recipe, matched)
         stage.update()
-        if stage.step % 20 == 0:
-            running = float(loss)
-            progress.advance(20, f"loss {running:.4f}")
+        running = float(loss)
+        progress.show(stage.fraction, stage.step, f"loss {running:.4f}")
         stage.save_when_due()
     stage.finish()
     model.eval()
-    progress.close(f"loss {running:.4f}")
+    progress.show(1.0, stage.step, f"loss {running:.4f}", now=True)
     return running
 
 

@@ -18,7 +18,7 @@ from tinyrerank.model.jinabert import JinaBert
 from tinyrerank.train.losses import LOSSES
 from tinyrerank.train.mine import Lists
 from tinyrerank.train.optim import Stage
-from tinyrerank.train.progress import Progress
+from tinyrerank.train.progress import StageProgress
 from tinyrerank.train.quantize import rounded
 from tinyrerank.train.recipe import StageRecipe
 from tinyrerank.train.teachers import autocast
@@ -60,8 +60,7 @@ def train_rank(
     stage.resume()
     per_list = _mean_list_tokens(builder, lists)
     size = max(1, round(recipe.tokens / per_list))
-    progress = Progress("ranking", recipe.steps)
-    progress.start_at(stage.step)
+    progress = StageProgress("ranking", stage.fraction)
     running, next_look, note = float("nan"), stage.fraction + 0.2, ""
     model.train()
     generator = np.random.default_rng(seed + stage.step)
@@ -77,7 +76,7 @@ def train_rank(
         loss = _step(model, builder, _to(lists, chosen, device), recipe, stage.fraction, long=long)
         stage.update()
         running = loss if math.isnan(running) else 0.98 * running + 0.02 * loss
-        progress.advance(1, f"loss {running:.4f}{note}")
+        progress.show(stage.fraction, stage.step, f"loss {running:.4f}{note}")
         stage.save_when_due()
         if evaluate and stage.fraction >= next_look:
             next_look += 0.2
@@ -86,7 +85,8 @@ def train_rank(
             model.train()
     stage.finish()
     model.eval()
-    progress.close(f"loss {running:.4f}" + (f"; {evaluate()}" if evaluate else ""))
+    note = f"; {evaluate()}" if evaluate else ""
+    progress.show(1.0, stage.step, f"loss {running:.4f}{note}", now=True)
     return stage
 
 

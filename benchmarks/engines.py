@@ -30,9 +30,10 @@ def lengths(workload: str, rng: np.random.Generator) -> NDArray[np.int64]:
     """Tokens in each pair of a workload."""
     if workload != "mix":
         count, length = (int(n) for n in workload.split("x"))
-        return np.full(count, length)
+        return np.full(count, length, dtype=np.int64)
     sizes = np.exp(rng.normal(np.log(148), 0.6, 100)).clip(16, 1024)
-    return (sizes * MIX_TOKENS / sizes.sum()).astype(np.int64).clip(8)
+    scaled: NDArray[np.int64] = (sizes * MIX_TOKENS / sizes.sum()).astype(np.int64).clip(8)
+    return scaled
 
 
 def make(workload: str, vocab_size: int, seed: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:

@@ -61,7 +61,7 @@ def train_rank(
     per_list = _mean_list_tokens(builder, lists)
     size = max(1, round(recipe.tokens / per_list))
     progress = StageProgress("ranking", stage.fraction)
-    running, next_look, note = float("nan"), stage.fraction + 0.2, ""
+    running, next_look, note = float("nan"), _next_look(stage), ""
     model.train()
     generator = np.random.default_rng(seed + stage.step)
     for rows in _draws(len(lists.query), size, generator):
@@ -78,16 +78,21 @@ def train_rank(
         running = loss if math.isnan(running) else 0.98 * running + 0.02 * loss
         progress.show(stage.fraction, stage.step, f"loss {running:.4f}{note}")
         stage.save_when_due()
-        if evaluate and stage.fraction >= next_look:
-            next_look += 0.2
+        if evaluate and next_look <= stage.fraction < 1:
+            next_look = _next_look(stage)
             model.eval()
             note = "; " + evaluate()
             model.train()
     stage.finish()
     model.eval()
-    note = f"; {evaluate()}" if evaluate else ""
     progress.show(1.0, stage.step, f"loss {running:.4f}{note}", now=True)
     return stage
+
+
+def _next_look(stage: Stage) -> float:
+    """The fraction at which the held-out lists are ranked next; looks divide the stage evenly."""
+    parts = stage.recipe.looks + 1
+    return (math.floor(stage.fraction * parts) + 1) / parts
 
 
 def _draws(n: int, size: int, generator: np.random.Generator) -> Iterator[NDArray[np.int64]]:

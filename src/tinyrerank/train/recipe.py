@@ -87,6 +87,7 @@ class MineRecipe:
         chance: passages drawn at random.
         depth: how deep the first two are sampled from.
         length: documents a list; given positives and negatives come first.
+        held_out: held-out queries of each set that are ranked to see how training goes.
     """
 
     dense: int = 6
@@ -94,6 +95,7 @@ class MineRecipe:
     chance: int = 2
     depth: int = 60
     length: int = 16
+    held_out: int = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,7 @@ class StageRecipe:
         quantize_share: last share of the steps that sees int8 weights.
         average: decay of the running average of weights; 0 keeps the last weights.
         dropout: of the student while it trains.
+        looks: times that the held-out lists are ranked on the way (ranking stages).
     """
 
     steps: int = 1000
@@ -158,6 +161,7 @@ class StageRecipe:
     quantize_share: float = 0.0
     average: float = 0.999
     dropout: float = 0.0
+    looks: int = 4
 
 
 @dataclass(frozen=True, slots=True)

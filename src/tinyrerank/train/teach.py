@@ -23,7 +23,6 @@ from tinyrerank.train.teachers import CrossTeacher, TeacherText, embed, load_bac
 from tinyrerank.train.tokens import DeviceText, Flat, PairBuilder
 from tinyrerank.train.tune import DevLists, dev_scores, make_dev_lists, score_lists
 
-_PER_SOURCE = 60
 _DOUBT_MARGIN = 0.3
 _COSINE_TEMPERATURE = 0.35
 
@@ -103,7 +102,7 @@ class Teaching:
         rng = np.random.default_rng(self.recipe.seed)
         for source, found in held_out.items():
             if not source.startswith("dev "):
-                held_out[source] = sorted(rng.permutation(found)[:_PER_SOURCE].tolist())
+                held_out[source] = sorted(rng.permutation(found)[: self.recipe.mine.held_out].tolist())
         # Passages of dev sets stand behind the trainable ones; their first stage sees nothing else.
         outside = [i for s, found in held_out.items() if s.startswith("dev ") for i in found]
         if outside:

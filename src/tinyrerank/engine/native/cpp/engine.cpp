@@ -51,8 +51,8 @@ void Engine::score(const int32_t* ids, size_t tokens, const int32_t* starts, siz
   check(ids, tokens, starts, sequences);
   std::lock_guard lock(mutex_);
   if (closed_) throw std::logic_error("the engine is closed");
-  if (owner_ != getpid()) {
-    pool_.release();  // NOLINT: after a fork its threads are gone and cannot be joined
+  forget_foreign_pool();
+  if (!pool_) {
     pool_ = std::make_unique<Pool>(options_.threads);
     owner_ = getpid();
   }
@@ -62,6 +62,11 @@ void Engine::score(const int32_t* ids, size_t tokens, const int32_t* starts, siz
     score_group(ids + starts[first], starts + first, static_cast<int>(last - first), out + first);
     first = last;
   }
+}
+
+// After a fork the pool's threads are gone and cannot be joined: the child lets go of it.
+void Engine::forget_foreign_pool() {
+  if (owner_ != getpid()) static_cast<void>(pool_.release());
 }
 
 // Numbers the distinct ids of a group in order of appearance; fills distinct_ and row_of_.
@@ -146,7 +151,8 @@ size_t Engine::buffer_bytes() const {
 void Engine::close() {
   std::lock_guard lock(mutex_);
   closed_ = true;
-  if (owner_ == getpid()) pool_.reset();
+  forget_foreign_pool();
+  pool_.reset();
   for (Buffer* buffer : {&embedded_, &x_, &qkv_, &context_}) *buffer = Buffer();
   scratch_.clear();
 }

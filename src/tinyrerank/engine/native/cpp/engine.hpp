@@ -25,6 +25,7 @@ struct Options {
 class Engine {
  public:
   Engine(const Geometry& geometry, const Arrays& arrays, const Options& options);
+  ~Engine() { forget_foreign_pool(); }
 
   // out[i] = logit of ids[starts[i] .. starts[i + 1]). Throws std::invalid_argument on ids or lengths out of range,
   // std::logic_error once closed. Callers queue up.
@@ -39,6 +40,7 @@ class Engine {
   void check(const int32_t* ids, size_t tokens, const int32_t* starts, size_t sequences) const;
   void score_group(const int32_t* ids, const int32_t* starts, int docs, float* out);
   int number_distinct(const int32_t* ids, int tokens);
+  void forget_foreign_pool();
 
   Options options_;
   const Kernels& kernels_;

@@ -54,7 +54,7 @@ class AttentionBias:
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
-    """``softmax(q k^T / sqrt(D) + bias) v``; (B, N, t, D), (B, N, T, D) twice, (B, N, t, T) -> (B, N, t, D)."""
+    """``softmax(q k^T / sqrt(D) + bias) v``: q (B, N, t, D), k and v (B, N, T, D), bias (B, N, t, T)."""
     if q.device.type == "cpu" and torch.is_grad_enabled():
         # The fused kernel's backward pass on the CPU is several times slower than plain products.
         weights = torch.softmax((q @ k.transpose(-1, -2)) * q.shape[-1] ** -0.5 + bias, dim=-1)

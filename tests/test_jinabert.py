@@ -125,3 +125,14 @@ def test_module_and_weights_round_trip() -> None:
 def test_reference_refuses_bad_ids(ids: Tensor, message: str, tiny_folder: Path) -> None:
     with pytest.raises(InputError, match=message):
         load_reference(tiny_folder)(ids)
+
+
+def test_training_scores_as_inference_does(tiny_folder: Path) -> None:
+    model = JinaBert.from_weights(load_weights(tiny_folder))
+    ids = torch.from_numpy(np.random.default_rng(7).integers(0, 200, (3, 30)))
+    mask = torch.arange(30)[None, :] < torch.tensor([[30], [11], [1]])
+    with torch.no_grad():
+        fused = model(ids, mask)
+    trained = model(ids, mask)
+    assert trained.requires_grad
+    assert torch.allclose(trained.detach(), fused, atol=1e-5)

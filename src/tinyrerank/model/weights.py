@@ -127,7 +127,9 @@ class Weights:
         raw["num_labels"] = self.n_labels
         (folder / "config.json").write_text(json.dumps(raw, indent=2) + "\n", encoding="utf-8")
         tensors = {name: np.ascontiguousarray(array) for name, array in self.tensors.items()}
-        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+        path = folder / "model.safetensors"
+        save_file(tensors, path, metadata={"format": "pt"})
+        path.chmod(0o644)  # the library leaves it readable to its owner alone
 
 
 def from_tensors(config: ModelConfig, tensors: Mapping[str, NDArray[Any]], where: str) -> Weights:

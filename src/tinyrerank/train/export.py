@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-import shutil
 import subprocess
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from tokenizers import Tokenizer
 
 from tinyrerank.model.weights import Weights, load_weights
 from tinyrerank.train.card import model_card
@@ -30,7 +31,8 @@ def export(recipe: Recipe, data: Path, work: Path, out: Path) -> None:
     """
     weights = load_weights(work / "rank")
     weights.to_int8().save(out)
-    shutil.copy(work / "tokenizer.json", out / "tokenizer.json")
+    tokenizer = Tokenizer.from_file(str(work / "tokenizer.json"))
+    tokenizer.save(str(out / "tokenizer.json"), pretty=False)  # a compact file loads faster
     manifest = make_manifest(recipe, data, work, out, weights)
     (out / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     (out / "README.md").write_text(model_card(manifest), encoding="utf-8")

@@ -25,8 +25,8 @@ def test_the_committed_recipes_load_and_fit_the_model(name: str) -> None:
     mined = recipe.mine
     assert mined.dense + mined.lexical + mined.chance <= mined.length
     known = {"label_cross_entropy", "lambda_ndcg", "listwise_kl", "margin_mse", "ranknet"}
-    assert set(recipe.rank.losses) <= known
-    for stage in (recipe.hidden, recipe.rank):
+    assert set(recipe.rank[0].losses) <= known
+    for stage in (recipe.hidden, *recipe.rank):
         assert stage.minutes > 0
         assert stage.micro_tokens <= stage.tokens
         assert 0 <= stage.average < 1
@@ -45,15 +45,15 @@ def read(tmp_path: Path, text: str) -> Recipe:
 def test_what_a_recipe_leaves_out_has_its_default_and_what_it_says_counts(tmp_path: Path) -> None:
     recipe = read(
         tmp_path,
-        'name = "x"\n[data]\nlabelled = ["a", "b"]\n[rank]\nminutes = 3\nlosses = { ranknet = 2 }\n'
+        'name = "x"\n[data]\nlabelled = ["a", "b"]\n[[rank]]\nminutes = 3\nlosses = { ranknet = 2 }\n'
         '[[teacher]]\nfolder = "t"\n[[teacher]]\nweight = 0.25\n',
     )
     assert recipe.name == "x"
     assert recipe.seed == Recipe().seed
     assert recipe.data.labelled == ["a", "b"]
-    assert recipe.rank.losses == {"ranknet": 2.0}
-    assert recipe.rank.minutes == 3.0
-    assert isinstance(recipe.rank.minutes, float)
+    assert recipe.rank[0].losses == {"ranknet": 2.0}
+    assert recipe.rank[0].minutes == 3.0
+    assert isinstance(recipe.rank[0].minutes, float)
     assert recipe.hidden == Recipe().hidden
     assert [(t.folder, t.weight) for t in recipe.teacher] == [("t", 1.0), ("", 0.25)]
     assert read(tmp_path, "") == Recipe()
@@ -63,16 +63,16 @@ def test_what_a_recipe_leaves_out_has_its_default_and_what_it_says_counts(tmp_pa
     ("text", "says"),
     [
         ("sed = 1", r"r\.toml: unknown key 'sed'; known: name, seed, data"),
-        ("[rank]\nstep = 5", r"r\.toml\.rank: unknown key 'step'; known: steps, minutes"),
+        ("[[rank]]\nstep = 5", r"r\.toml\.rank\[0\]: unknown key 'step'; known: steps, minutes"),
         ("[data.synth]\nhalfs = 5", r"r\.toml\.data\.synth: unknown key 'halfs'"),
         ("[[teacher]]\n[[teacher]]\nwidth = 5", r"r\.toml\.teacher\[1\]: unknown key 'width'"),
-        ("[rank]\nsteps = 1.5", r"r\.toml\.rank\.steps: expected int, not 1\.5"),
-        ("[rank]\nsteps = true", r"r\.toml\.rank\.steps: expected int, not True"),
-        ('[rank]\nminutes = "2"', r"r\.toml\.rank\.minutes: expected float, not '2'"),
-        ("[rank]\nminutes = false", r"r\.toml\.rank\.minutes: expected float, not False"),
+        ("[[rank]]\nsteps = 1.5", r"r\.toml\.rank\[0\]\.steps: expected int, not 1\.5"),
+        ("[[rank]]\nsteps = true", r"r\.toml\.rank\[0\]\.steps: expected int, not True"),
+        ('[[rank]]\nminutes = "2"', r"r\.toml\.rank\[0\]\.minutes: expected float, not '2'"),
+        ("[[rank]]\nminutes = false", r"r\.toml\.rank\[0\]\.minutes: expected float, not False"),
         (
-            "[rank]\nlosses = { ranknet = 'much' }",
-            r"r\.toml\.rank\.losses\.ranknet: expected float, not 'much'",
+            "[[rank]]\nlosses = { ranknet = 'much' }",
+            r"r\.toml\.rank\[0\]\.losses\.ranknet: expected float, not 'much'",
         ),
         ("[data]\nlabelled = 'a'", r"r\.toml\.data\.labelled: expected list, not 'a'"),
         ("[data]\nlabelled = ['a', 3]", r"r\.toml\.data\.labelled\[1\]: expected str, not 3"),

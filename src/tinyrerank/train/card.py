@@ -43,7 +43,8 @@ as int8 with a scale a row. This card was written by the training run from `mani
 1. It starts from {start} (layers {from_layers}), whose plain feed-forward blocks turn into gated ones;
    heads go to the ALiBi slopes that suit how far they look.
 2. Hidden-state distillation on plain text: {hidden_minutes} minutes.
-3. Ranking distillation on candidate lists (losses: {losses}), labelled by {teachers}: {rank_minutes} minutes.
+3. Ranking distillation on candidate lists (losses: {losses}), labelled by {teachers}:
+   {rank_minutes} minutes in {rounds} round(s).
 
 Machine: {cpu}. Code revision {revision}.
 
@@ -75,7 +76,8 @@ def model_card(manifest: dict[str, Any]) -> str:
     """
     recipe, stages = manifest["recipe"], manifest["stages"]
     names = list(manifest["data"])
-    before, after = stages["rank"]["dev_before"], stages["rank"]["dev_after"]
+    rounds = recipe["rank"]
+    before, after = stages["rank-1"]["dev_before"], stages[f"rank-{len(rounds)}"]["dev_after"]
     fused = manifest["teachers"].get("all fused", {})
     rows = [
         f"| {name} | {before[name]:.3f} | {after[name]:.3f} |" + (f" {fused[name]:.3f} |" if fused else "")
@@ -91,8 +93,9 @@ def model_card(manifest: dict[str, Any]) -> str:
         start=start["folder"],
         from_layers=", ".join(map(str, start["layers"])),
         hidden_minutes=round(stages["hidden"]["seconds"] / 60),
+        rounds=len(rounds),
         rank_minutes=round(stages["rank"]["seconds"] / 60),
-        losses=", ".join(f"{name} x {weight:g}" for name, weight in recipe["rank"]["losses"].items()),
+        losses=", ".join(f"{name} x {weight:g}" for name, weight in rounds[0]["losses"].items()),
         teachers=" and ".join(
             f"the similarities of {t['folder']}"
             + (" and a cross-encoder from it" if t["cross_weight"] else "")

@@ -26,10 +26,10 @@ def export(recipe: Recipe, data: Path, work: Path, out: Path) -> None:
     Args:
         recipe: the run's recipe.
         data: the data folder that the run read, for the hashes of its files.
-        work: the run's folder; ``rank/`` holds float32 weights, ``log.json`` what each stage noted.
+        work: the run's folder: float32 weights in the last ``rank-N/``, and ``log.json`` of all stages.
         out: gets config.json, model.safetensors (int8), tokenizer.json, manifest.json and README.md.
     """
-    weights = load_weights(work / "rank")
+    weights = load_weights(work / f"rank-{len(recipe.rank)}")
     weights.to_int8().save(out)
     tokenizer = Tokenizer.from_file(str(work / "tokenizer.json"))
     tokenizer.save(str(out / "tokenizer.json"), pretty=False)  # a compact file loads faster

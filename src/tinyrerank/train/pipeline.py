@@ -7,7 +7,7 @@ pool        reads data, synthesizes queries             ``pool/``
 tokenizer   learns the vocabulary                       ``tokenizer.json``
 teach       mines lists, trains and asks the teachers   ``lists.npz``, ``dev.json``, ``teachers.json``
 hidden      hidden-state distillation                   ``hidden/``
-rank        ranking distillation                        ``rank/``
+rank        ranking distillation, in rounds             ``rank-1/`` and on
 export      int8 folder, manifest, model card           the output folder
 ==========  ==========================================  =====================================
 """
@@ -38,7 +38,7 @@ from tinyrerank.train.mine import Lists
 from tinyrerank.train.optim import Stage
 from tinyrerank.train.pool import Pool, build_pool
 from tinyrerank.train.rank import train_rank
-from tinyrerank.train.recipe import Recipe
+from tinyrerank.train.recipe import Recipe, StageRecipe
 from tinyrerank.train.teach import Teaching
 from tinyrerank.train.teachers import TeacherText, load_backbone
 from tinyrerank.train.tokenizer import train_tokenizer, whole_words
@@ -144,38 +144,40 @@ class Pipeline:
         model.to_weights().save(folder)
 
     def rank(self) -> None:
-        """Distil the teachers' rankings into the student."""
-        folder = self.work / "rank"
-        if (folder / "model.safetensors").exists():
-            return
-        pool = self._pool()
-        queries, passages = self._tokens(pool)
-        model = JinaBert.from_weights(load_weights(self.work / "hidden")).to(self.device)
-        set_dropout(model, self.recipe.rank.dropout)
-        builder = PairBuilder(
-            DeviceText(queries, self.device),
-            DeviceText(passages, self.device),
-            Template(),
-            self.recipe.rank.max_length,
-        )
+        """Distil the teachers' rankings into the student, round after round."""
+        start = self.work / "hidden"
+        for number, recipe in enumerate(self.recipe.rank, 1):
+            folder = self.work / f"rank-{number}"
+            if not (folder / "model.safetensors").exists():
+                self._rank_round(number, recipe, start, folder)
+            start = folder
+
+    def _rank_round(self, number: int, recipe: StageRecipe, start: Path, folder: Path) -> None:
+        queries, passages = self._tokens(self._pool())
+        model = JinaBert.from_weights(load_weights(start)).to(self.device)
+        set_dropout(model, recipe.dropout)
+        texts = (DeviceText(queries, self.device), DeviceText(passages, self.device))
+        builder = PairBuilder(*texts, Template(), recipe.max_length)
         dev = self._dev()
-        before = dev_scores(model, builder, dev, self.device)
+        # Every round is looked at alike, whatever length it trains on.
+        whole = PairBuilder(*texts, Template(), self.recipe.rank[0].max_length)
+
+        def look() -> dict[str, float]:
+            return dev_scores(model, whole, dev, self.device)
+
+        if number == 1:
+            self._note("rank-1", dev_before=look())
         stage: Stage = train_rank(
             model,
             builder,
             Lists.load(self.work / "lists.npz"),
-            self.recipe.rank,
+            recipe,
             folder,
             self._key(),
-            self.recipe.seed,
-            evaluate=lambda: f"dev NDCG@10 {dev_scores(model, builder, dev, self.device)['mean']:.4f}",
+            self.recipe.seed + number - 1,
+            evaluate=lambda: f"dev NDCG@10 {look()['mean']:.4f}",
         )
-        self._note(
-            "rank",
-            steps=stage.step,
-            dev_before=before,
-            dev_after=dev_scores(model, builder, dev, self.device),
-        )
+        self._note(f"rank-{number}", steps=stage.step, dev_after=look())
         model.to_weights().save(folder)
 
     def export(self) -> None:

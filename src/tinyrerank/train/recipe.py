@@ -176,7 +176,7 @@ class Recipe:
     mine: MineRecipe = field(default_factory=MineRecipe)
     teacher: list[TeacherRecipe] = field(default_factory=list)
     hidden: StageRecipe = field(default_factory=StageRecipe)
-    rank: StageRecipe = field(default_factory=StageRecipe)
+    rank: list[StageRecipe] = field(default_factory=lambda: [StageRecipe()])
 
 
 def load_recipe(path: Path) -> Recipe:

@@ -23,6 +23,8 @@ from tinyrerank.model.safetensors import read_safetensors
 
 _IGNORED_SUFFIXES = ("position_ids", "token_type_ids", ".alibi")
 _SCALE = "_scale"
+#: A row that stays below this is taken for zeros: its scale would not be a normal float32.
+_NOTHING = 1e-30
 
 
 def expected_shapes(config: ModelConfig, n_labels: int) -> dict[str, tuple[int, ...]]:
@@ -76,7 +78,7 @@ def quantizable(names: Iterable[str]) -> list[str]:
 def quantize_rows(matrix: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """Symmetric int8 per row: ``matrix ≈ scale[:, None] * q``, q in -127..127; a row of zeros has scale 1."""
     peak = np.abs(matrix).max(axis=1)
-    scale = np.where(peak > 0, peak / 127.0, 1.0).astype(np.float32)
+    scale = np.where(peak > _NOTHING, peak / 127.0, 1.0).astype(np.float32)
     q = np.rint(matrix / scale[:, None]).clip(-127, 127).astype(np.int8)
     return q, scale
 

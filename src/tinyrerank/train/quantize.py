@@ -23,7 +23,7 @@ def rounded(model: JinaBert) -> Iterator[None]:
     kept = [matrix.clone() for matrix in matrices]
     for matrix in matrices:
         peak = matrix.abs().amax(dim=1, keepdim=True)
-        scale = torch.where(peak > 0, peak / 127.0, torch.ones_like(peak))
+        scale = torch.where(peak > 1e-30, peak / 127.0, torch.ones_like(peak))
         matrix.copy_(torch.clamp(torch.round(matrix / scale), -127, 127) * scale)
     try:
         yield

@@ -149,9 +149,11 @@ def build_pool(recipe: DataRecipe, data: Path, seed: int) -> Pool:
                 f"{title}. {row['text']}" if title and rng.random() < recipe.title_in_text else row["text"]
             )
             titled.append((title, passages.add(joined)))
+    listed: list[int] = []
     for name in recipe.candidate_lists:
         for row in read_jsonl(data / "train" / f"{name}.jsonl.gz", "query"):
             found = [passages.add(c["text"]) for c in row["candidates"]]
+            listed += found
             queries.append(Query(row["query"], name, {}, found[:20]))
     n_trainable = len(passages.texts)
     for name in recipe.queries:
@@ -170,7 +172,7 @@ def build_pool(recipe: DataRecipe, data: Path, seed: int) -> Pool:
         queries = _sample_queries(queries, recipe.max_queries, rng)
     kept = _Passages()
     if recipe.max_passages:
-        queries = _sample_passages(passages.texts, kept, queries, recipe.max_passages, rng)
+        queries = _sample_passages(passages.texts, kept, queries, listed, recipe.max_passages, rng)
         passages, n_trainable = kept, len(kept.texts)
     for name in recipe.dev:
         queries += _dev(name, data, passages)
@@ -185,12 +187,25 @@ def _sample_queries(queries: list[Query], n: int, rng: random.Random) -> list[Qu
             groups["synthetic" if synthetic else "labelled" if query.positives else "real"].append(query)
     kept = [q for q in queries if q.held_out and q.positives]
     for group in groups.values():
-        kept += rng.sample(group, min(len(group), n // len(groups)))
+        kept += _even_sample(group, n // len(groups), rng)
+    return kept
+
+
+def _even_sample(queries: list[Query], n: int, rng: random.Random) -> list[Query]:
+    """Up to n queries, as evenly over their sources as the sources' sizes allow."""
+    by_source: dict[str, list[Query]] = {}
+    for query in queries:
+        by_source.setdefault(query.source, []).append(query)
+    kept: list[Query] = []
+    smallest_first = sorted(by_source.values(), key=len)
+    for done, group in enumerate(smallest_first):
+        share = (n - len(kept)) // (len(smallest_first) - done)
+        kept += rng.sample(group, min(len(group), share))
     return kept
 
 
 def _sample_passages(
-    texts: list[str], kept: _Passages, queries: list[Query], n: int, rng: random.Random
+    texts: list[str], kept: _Passages, queries: list[Query], first: list[int], n: int, rng: random.Random
 ) -> list[Query]:
     """Fill ``kept`` and point the queries at it; a query keeps at most four of its negatives."""
     new: dict[int, int] = {}
@@ -200,6 +215,9 @@ def _sample_passages(
             new[old] = kept.add(texts[old])
         return new[old]
 
+    # Web passages of first-stage lists come before all others: they look most like what is reranked.
+    for old in first[:n]:
+        move(old)
     moved = [
         Query(
             q.text,

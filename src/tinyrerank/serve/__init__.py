@@ -1,0 +1,1 @@
+"""The HTTP server: one core, every client's wire format. Extra: ``serve``."""

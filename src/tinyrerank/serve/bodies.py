@@ -1,0 +1,117 @@
+"""The body of a request: read within bounds of size and time, and decoded with a clear answer to anything odd."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator
+from typing import Any, NoReturn
+
+import msgspec
+
+from tinyrerank.serve.errors import BodyTooLargeError, MediaTypeError, RequestError, SlowBodyError
+
+_SURROGATES = re.compile("[\ud800-\udfff]")
+_SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
+_decode = msgspec.json.Decoder().decode
+
+
+async def read_body(
+    stream: AsyncIterator[bytes], headers: Any, *, max_bytes: int, timeout_s: float  # noqa: ANN401 - any mapping
+) -> bytes:
+    """The whole body.
+
+    Args:
+        stream: its pieces.
+        headers: of the request, by lower-case name.
+        max_bytes: most bytes allowed.
+        timeout_s: time for all of it to arrive.
+
+    Raises:
+        MediaTypeError: it is compressed.
+        BodyTooLargeError: it has, or announces, more bytes.
+        SlowBodyError: it did not arrive in time.
+    """
+    encoding = headers.get("content-encoding", "identity").lower()
+    if encoding not in ("", "identity"):
+        raise MediaTypeError("the body is compressed (Content-Encoding); send it as it is")
+    announced = headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > max_bytes:
+        raise _too_large(max_bytes)
+    body = bytearray()
+    try:
+        async with asyncio.timeout(timeout_s):
+            async for piece in stream:
+                body += piece
+                if len(body) > max_bytes:
+                    raise _too_large(max_bytes)
+    except TimeoutError:
+        raise SlowBodyError(f"the body did not arrive within {timeout_s:g} s; send it again") from None
+    return bytes(body)
+
+
+def decode(body: bytes) -> Any:  # noqa: ANN401 - any JSON
+    """JSON as Python objects; lone surrogates, which no text has, come as U+FFFD.
+
+    Raises:
+        RequestError: it is not JSON, not UTF-8, too deep, or has a number that no double holds.
+    """
+    if not body:
+        raise RequestError("the body is empty; send a JSON object")
+    try:
+        return _decode(body)
+    except UnicodeDecodeError:
+        raise RequestError("the body is not UTF-8; encode it so") from None
+    except RecursionError:
+        raise RequestError("the body is nested too deeply; documents are strings or flat objects") from None
+    except msgspec.DecodeError as error:
+        if _SURROGATE_ESCAPE.search(body):
+            return _with_surrogates(body)
+        raise RequestError(_reason(str(error))) from None
+
+
+def decode_object(body: bytes) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises:
+        RequestError: it is something else.
+    """
+    value = decode(body)
+    if not isinstance(value, dict):
+        raise RequestError("the body is JSON, but not an object; send {…}")
+    return value
+
+
+def _with_surrogates(body: bytes) -> Any:  # noqa: ANN401 - any JSON
+    """As the standard library decodes: it lets lone surrogates pass, which some clients send when they cut text."""
+    try:
+        return _mended(json.loads(body, parse_constant=_no_constant))
+    except RecursionError:
+        raise RequestError("the body is nested too deeply; documents are strings or flat objects") from None
+    except ValueError as error:
+        raise RequestError(_reason(str(error))) from None
+
+
+def _mended(value: Any) -> Any:  # noqa: ANN401 - any JSON
+    if isinstance(value, str):
+        return _SURROGATES.sub("\ufffd", value)
+    if isinstance(value, list):
+        return [_mended(item) for item in value]
+    if isinstance(value, dict):
+        return {_SURROGATES.sub("\ufffd", key): _mended(item) for key, item in value.items()}
+    return value
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _reason(message: str) -> str:
+    """What a decoder says, without its own internals."""
+    plain = message.split(" - at")[0].removeprefix("JSON is malformed: ")
+    return f"the body is not JSON that can be read: {plain[0].lower()}{plain[1:]}"
+
+
+def _too_large(max_bytes: int) -> BodyTooLargeError:
+    return BodyTooLargeError(f"the body has more than {max_bytes} bytes, the limit of this server; send fewer documents")

@@ -1,4 +1,4 @@
-"""Products that cannot run here, by the bodies that they send: every answer is read the way the product reads it.
+"""Products that cannot run here, by the bodies they send; answers are read the way each product reads them.
 
 The bodies in ``bodies/`` were written from the source or the documentation that each file names.
 """

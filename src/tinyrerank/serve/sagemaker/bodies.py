@@ -25,12 +25,14 @@ from typing import Any, TypeAlias
 import msgspec
 
 from tinyrerank.errors import InputError, TinyrerankError
+from tinyrerank.serve.bodies import decode, decode_object
 from tinyrerank.serve.dialects import sniff
 from tinyrerank.serve.dialects.common import (
     Count,
     Documents,
     Extras,
     Flag,
+    error_of,
     flag,
     flat_error,
     pairs_of,
@@ -137,19 +139,7 @@ def parse_invocation(data: bytes, content_type: str, accept: str, settings: Sett
         return _csv(_text(data), accept)
     if kind == LINES:
         return _lines(_text(data), settings)
-    return _json(decode(data), settings)
-
-
-def decode(data: bytes | str) -> dict[str, Any]:
-    """JSON to an object; raises ``RequestError`` for everything else."""
-    try:
-        body = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        what = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise RequestError(f"the body is not JSON: {what}") from None
-    if not isinstance(body, dict):
-        raise RequestError(f"the body is a JSON {type(body).__name__}; send an object")
-    return body
+    return _json(decode_object(data), settings)
 
 
 def _text(data: bytes) -> str:
@@ -177,7 +167,7 @@ def _lines(text: str, settings: Settings) -> Invocation:
     parts: list[Job | TinyrerankError] = []
     for line in lines:
         try:
-            body = decode(line)
+            body = decode_object(line.encode())
             if "data" in body and "query" not in body:
                 item = body["data"]
                 if isinstance(item, list):
@@ -243,8 +233,8 @@ def _documents(cell: str, number: int) -> Any:  # noqa: ANN401 - whatever the JS
     """The JSON array of a cell; some writers put a backslash before quotes and commas."""
     for text in (cell, cell.replace('\\"', '"').replace("\\,", ",")):
         try:
-            return msgspec.json.decode(text)
-        except (msgspec.DecodeError, RecursionError):
+            return decode(text.encode())
+        except RequestError:
             continue
     raise InvalidError(f"row {number}: the documents are no JSON array", "documents")
 
@@ -264,7 +254,13 @@ def _pairs_job(body: Mapping[str, Any]) -> Job:
     fields, warnings = read(body, PairsBody)
     raw = flag(fields.raw_scores, default=False)
     request = _in_order(fields, fields.text_pairs, warnings, raw=raw)
-    return Job(request, lambda answer: {"scores": [hit.score(raw=raw) for hit in answer.outcomes]})
+
+    def render(answer: RerankAnswer) -> dict[str, Any]:
+        scores = [hit.score(raw=raw) for hit in answer.outcomes]
+        errors = [{"index": i, "error": text} for i, text in _problems(answer)]
+        return {"scores": scores, "errors": errors} if errors else {"scores": scores}
+
+    return Job(request, render)
 
 
 def _inputs_job(body: Mapping[str, Any]) -> Job:
@@ -286,9 +282,19 @@ def _inputs_job(body: Mapping[str, Any]) -> Job:
     warnings += tuple(f"parameters.{key[:64]} means nothing here and was ignored" for key in others[:20])
 
     def render(answer: RerankAnswer) -> list[dict[str, Any]]:
-        return [{"label": "LABEL_0", "score": hit.score(raw=raw)} for hit in answer.outcomes]
+        hits: list[dict[str, Any]] = [
+            {"label": "LABEL_0", "score": hit.score(raw=raw)} for hit in answer.outcomes
+        ]
+        for i, text in _problems(answer):
+            hits[i]["error"] = text
+        return hits
 
     return Job(_in_order(fields, pairs, warnings, raw=raw), render)
+
+
+def _problems(answer: RerankAnswer) -> list[tuple[int, str]]:
+    """Position and reason of every pair without a score."""
+    return [(i, str(error_of(hit))) for i, hit in enumerate(answer.outcomes) if hit.problem is not None]
 
 
 def _in_order(
@@ -342,7 +348,7 @@ def _render_data(request: RerankRequest, answer: RerankAnswer, name: str | None)
         if outcome.truncated:
             result["truncated"] = {"tokens_read": outcome.tokens_read, "tokens_total": outcome.tokens_total}
         if outcome.problem is not None:
-            result["error"] = f"{outcome.problem.code}: {outcome.problem.message}"
+            result["error"] = error_of(outcome)
         results.append(result)
     return {"id": name, "query_usage": {"id": name, "total_tokens": answer.tokens}, "results": results}
 

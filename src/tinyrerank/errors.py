@@ -8,6 +8,7 @@
     ├── DataError              bad_data         422   3     no      a file is malformed; names file and line
     ├── ModelError             bad_model        500   4     no      a model folder cannot be used
     ├── MissingExtraError      missing_extra    501   5     no      an optional dependency is not installed
+    │   └── MissingFrameworkError  … and an ImportError: the framework of an integration
     ├── EngineError            engine_failed    500   6     no      the engine broke on valid input
     └── BusyError              busy             429   7     yes     no room now, try again
 
@@ -85,6 +86,18 @@ class MissingExtraError(TinyrerankError):
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f"{what} needs an optional dependency: pip install 'tinyrerank[{extra}]'")
         self.extra = extra
+
+
+class MissingFrameworkError(MissingExtraError, ImportError):
+    """The framework that an integration plugs into is not installed, so its module cannot be imported.
+
+    Args:
+        framework: its name, as users write it.
+        extra: name of the extra that brings it.
+    """
+
+    def __init__(self, framework: str, extra: str) -> None:
+        super().__init__(f"the {framework} integration", extra)
 
 
 class EngineError(TinyrerankError):

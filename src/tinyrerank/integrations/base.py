@@ -1,0 +1,145 @@
+"""What the integrations share: a reranker that opens on first use, and receipts in plain types."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self, TypedDict
+from weakref import WeakValueDictionary
+
+from tinyrerank.reranker import Reranker
+from tinyrerank.types import Document, Hit, Policy, Ranking
+
+#: The key under which metadata carries the :class:`ReceiptDict`.
+RECEIPT_KEY = "tinyrerank"
+
+
+class ReceiptDict(TypedDict):
+    """A hit's numbers as JSON types; see :class:`~tinyrerank.types.Receipt` for the meaning."""
+
+    index: int
+    logit: float
+    score: float
+    tokens_read: int
+    tokens_total: int
+    truncated: bool
+    windows: int
+    span: list[int]
+
+
+def receipt_of(hit: Hit) -> ReceiptDict:
+    """The numbers of a hit: its place in the caller's list, logit, score, and what was read."""
+    receipt = hit.receipt
+    return {
+        "index": hit.index,
+        "logit": hit.logit,
+        "score": hit.score,
+        "tokens_read": receipt.tokens_read,
+        "tokens_total": receipt.tokens_total,
+        "truncated": receipt.truncated,
+        "windows": receipt.windows,
+        "span": list(receipt.span),
+    }
+
+
+class LazyReranker:
+    """A reranker that opens when it is first needed, so that settings can be stored, copied and sent.
+
+    Objects with equal settings share one open reranker for as long as any of them lives. Copies share it,
+    too; a pickle carries the settings and opens its own.
+
+    Args:
+        model: as in :class:`~tinyrerank.Reranker`: None, a folder, or a hub name.
+        engine: name of the engine.
+        max_length: tokens of a model input; None for the model's own limit.
+        policy: what happens to longer pairs.
+        threads: threads of the engine.
+        reranker: an open reranker to use instead; the other settings are then not looked at.
+    """
+
+    _open: ClassVar[WeakValueDictionary[tuple[Any, ...], Reranker]] = WeakValueDictionary()
+    _lock = threading.Lock()
+
+    def __init__(
+        self,
+        model: str | None = None,
+        *,
+        engine: str = "auto",
+        max_length: int | None = None,
+        policy: Policy = "truncate",
+        threads: int | None = None,
+        reranker: Reranker | None = None,
+    ) -> None:
+        self._settings = (model, engine, max_length, policy, threads)
+        self._reranker = reranker
+
+    def get(self) -> Reranker:
+        """The open reranker.
+
+        Raises:
+            ModelError, InputError, MissingExtraError: as :class:`~tinyrerank.Reranker` does.
+        """
+        if self._reranker is None:
+            with self._lock:
+                opened = self._open.get(self._settings)
+                if opened is None:
+                    model, engine, max_length, policy, threads = self._settings
+                    opened = Reranker(
+                        model, engine=engine, max_length=max_length, policy=policy, threads=threads
+                    )
+                    self._open[self._settings] = opened
+                self._reranker = opened
+        return self._reranker
+
+    def rank(self, query: str, documents: Sequence[Document], top_n: int | None = None) -> Ranking:
+        """:meth:`~tinyrerank.Reranker.rank`; no documents make an empty ranking without opening the model."""
+        if not documents:
+            return Ranking(query, (), 0)
+        return self.get().rank(query, documents, top_n)
+
+    def score_pairs(self, pairs: Sequence[tuple[str, Document]], *, raw: bool) -> list[float]:
+        """One number a pair, in the order given: the logit if ``raw``, else its sigmoid in 0..1."""
+        if not pairs:
+            return []
+        logits = self.get().score_pairs(pairs).tolist()
+        return logits if raw else [sigmoid(logit) for logit in logits]
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        settings = self._settings
+        if self._reranker is not None:
+            given = self._reranker
+            settings = (str(given.folder), given.engine.name, given.max_length, given.policy, settings[4])
+        return _reopen, settings
+
+
+def sigmoid(logit: float) -> float:
+    """A logit as a score in 0..1, as :attr:`tinyrerank.types.Hit.score` has it."""
+    if logit >= 0:
+        return 1.0 / (1.0 + math.exp(-logit))
+    z = math.exp(logit)
+    return z / (1.0 + z)
+
+
+def _reopen(
+    model: str | None, engine: str, max_length: int | None, policy: Policy, threads: int | None
+) -> LazyReranker:
+    return LazyReranker(model, engine=engine, max_length=max_length, policy=policy, threads=threads)
+
+
+def joined_text(text: str | None, metadata: dict[str, Any], fields: tuple[str, ...] | list[str]) -> str:
+    r"""The named metadata values, then the text, one a line; what is missing or empty is passed over.
+
+    Example:
+        >>> joined_text("The moon pulls.", {"title": "Tides", "page": 3}, ["title", "author"])
+        'Tides\nThe moon pulls.'
+    """
+    values = [metadata.get(field) for field in fields]
+    parts = [str(value) for value in values if value is not None and value != ""]
+    return "\n".join([*parts, text] if text else parts)

@@ -111,8 +111,12 @@ class ModelStore:
 
     def _folder(self, url: str) -> Path:
         """The model's folder; archives may hold it one level down."""
-        folder = Path(url).resolve()
-        if not folder.is_relative_to(self._root.resolve()) or not folder.is_dir():
+        try:
+            folder = Path(url).resolve()
+            usable = folder.is_relative_to(self._root.resolve()) and folder.is_dir()
+        except (OSError, ValueError):  # longer than the system takes, or with a NUL
+            usable = False
+        if not usable:
             raise RefusedError(400, f"url: give a model folder under {self._root}")
         inner = [each for each in folder.iterdir() if each.is_dir()]
         if not (folder / "config.json").exists() and len(inner) == 1:

@@ -22,9 +22,9 @@ MAY_IMPORT = {
     "model": set[str](),
     "engine": {"model"},
     "reranker": {"text", "engine", "model"},
-    "evaluate": {"reranker", "model"},  # the cosine baseline reads safetensors
+    "evaluate": {"reranker", "model", "engine"},  # the cosine baseline reads safetensors; compare opens modes
     "train": {"model", "text", "evaluate"},
-    "serve": {"reranker"},
+    "serve": {"reranker", "text"},  # it batches the encoded pairs of many requests
     "integrations": {"reranker"},
     "scale": {"reranker", "serve"},
 }

@@ -86,7 +86,7 @@ class Reranker:
         self._closed = False
         try:
             self.max_length = self._checked_length(max_length)
-            self._encoder(None, None)  # checks policy and overlap_tokens now, not at the first request
+            self.encoder(None, None)  # checks policy and overlap_tokens now, not at the first request
         except InputError:
             self.close()
             raise
@@ -116,7 +116,7 @@ class Reranker:
         """
         if top_n is not None:
             top_n = _positive("top_n", top_n)
-        encoder = self._encoder(max_length, policy)
+        encoder = self.encoder(max_length, policy)
         encoder.head(_checked_query(query))
         kept = list(_checked_documents(documents))
         texts = [document_text(document, i) for i, document in enumerate(kept)]
@@ -139,7 +139,7 @@ class Reranker:
         policy: Policy | None = None,
     ) -> NDArray[np.float32]:
         """Raw logits in the caller's order, shape (n_documents,); arguments and errors as in :meth:`rank`."""
-        encoder = self._encoder(max_length, policy)
+        encoder = self.encoder(max_length, policy)
         encoder.head(_checked_query(query))
         texts = (document_text(document, i) for i, document in enumerate(_checked_documents(documents)))
         return self._logits(((query, text) for text in texts), encoder)
@@ -155,7 +155,39 @@ class Reranker:
 
         A query that comes again is tokenized once. Arguments and errors as in :meth:`rank`.
         """
-        return self._logits(_checked_pairs(pairs), self._encoder(max_length, policy))
+        return self._logits(_checked_pairs(pairs), self.encoder(max_length, policy))
+
+    def encoder(
+        self,
+        max_length: int | None = None,
+        policy: Policy | None = None,
+        *,
+        overlap_tokens: int | None = None,
+        **limits: Any,  # noqa: ANN401 - each has its own type there
+    ) -> PairEncoder:
+        """The text side of one request, for callers that batch the pairs of several requests themselves.
+
+        What it encodes and packs goes to ``engine.score``; :func:`~tinyrerank.text.pairs.best_pieces` joins
+        the windows.
+
+        Args:
+            max_length: instead of the reranker's.
+            policy: instead of the reranker's.
+            overlap_tokens: instead of the reranker's.
+            **limits: further settings of :class:`~tinyrerank.text.pairs.PairEncoder`.
+
+        Raises:
+            InputError: a setting is out of range, or the reranker is closed.
+        """
+        if self._closed:
+            raise InputError("this reranker is closed; make a new one")
+        return PairEncoder(
+            self._tokenizer,
+            max_length=self._checked_length(max_length),
+            policy=self.policy if policy is None else policy,
+            overlap_tokens=self.overlap_tokens if overlap_tokens is None else overlap_tokens,
+            **limits,
+        )
 
     def close(self) -> None:
         """Free the engine's threads and memory; the reranker cannot be used afterwards."""
@@ -175,17 +207,6 @@ class Reranker:
         return (
             f"Reranker({str(self.folder)!r}, engine={self.engine.name!r}, max_length={self.max_length},"
             f" policy={self.policy!r})"
-        )
-
-    def _encoder(self, max_length: int | None, policy: Policy | None) -> PairEncoder:
-        """The text side of one request."""
-        if self._closed:
-            raise InputError("this reranker is closed; make a new one")
-        return PairEncoder(
-            self._tokenizer,
-            max_length=self._checked_length(max_length),
-            policy=self.policy if policy is None else policy,
-            overlap_tokens=self.overlap_tokens,
         )
 
     def _checked_length(self, max_length: int | None) -> int:

@@ -10,6 +10,7 @@
     ├── BodyTooLargeError   413  body_too_large      more bytes or documents than the server takes
     ├── MediaTypeError      415  unsupported_media   the body is compressed, or not of the expected type
     ├── InvalidError        422  invalid_request     a field is missing, of a wrong type or out of range
+    ├── TooLongPairError    422  too_long            a pair is too long, and the request forbids to cut it
     ├── OverloadedError     429  overloaded          the queue is full; carries when to come back
     ├── UnavailableError    503  unavailable         starting, draining, or the engine is being restarted
     └── DeadlineError       504  deadline_exceeded   not one document was scored in time
@@ -75,6 +76,12 @@ class InvalidError(InputError):
     def __init__(self, message: str, field: str | None = None) -> None:
         super().__init__(message)
         self.field = field
+
+
+class TooLongPairError(InvalidError):
+    """A pair that is too long in a request that forbids to cut it."""
+
+    code = "too_long"
 
 
 class OverloadedError(BusyError):

@@ -95,6 +95,7 @@ class Outcome:
         tokens_total: document tokens in all.
         windows: model inputs made of the document.
         span: characters of the text that the score stands for.
+        cost: tokens that the model computes for the pair, the query and specials of every window included.
         problem: why there is no logit.
     """
 
@@ -103,6 +104,7 @@ class Outcome:
     tokens_total: int = 0
     windows: int = 0
     span: tuple[int, int] = (0, 0)
+    cost: int = 0
     problem: Problem | None = None
 
     @property

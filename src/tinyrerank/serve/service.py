@@ -1,14 +1,20 @@
-"""From the internal request to the internal answer."""
+"""From the internal request to the internal answer: models with their runners, limits, counters."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 
-from tinyrerank.serve.errors import InvalidError
-from tinyrerank.serve.models import Models
-from tinyrerank.serve.request import Outcome, Problem, RerankAnswer, RerankRequest, Stages, ranked
+from tinyrerank.errors import EngineError
+from tinyrerank.serve.batcher import Batch
+from tinyrerank.serve.errors import BodyTooLargeError, InvalidError, UnavailableError
+from tinyrerank.serve.metrics import Metrics
+from tinyrerank.serve.models import Models, ServedModel
+from tinyrerank.serve.request import RerankAnswer, RerankRequest, ranked
+from tinyrerank.serve.runner import Runner, Scored
 from tinyrerank.serve.settings import Settings
+
+_PROBE_S = 10.0
 
 
 class Service:
@@ -16,48 +22,148 @@ class Service:
 
     Args:
         settings: of the server.
-        models: loaded.
+        models: loaded; the service closes them.
+
+    Attributes:
+        metrics: counters of this process.
+        draining: whether the server is about to stop.
     """
 
     def __init__(self, settings: Settings, models: Models) -> None:
         self.settings = settings
         self.models = models
+        self.metrics = Metrics()
+        self.draining = False
+        self.started = False
+        self._runners = {model.name: self._runner(model) for model in models}
+
+    def _runner(self, model: ServedModel) -> Runner:
+        return Runner(
+            model,
+            batch_tokens=self.settings.batch_tokens,
+            max_queue_tokens=self.settings.max_queue_tokens,
+            cache_entries=self.settings.cache_entries,
+            on_batch=lambda batch: self._count(model.name, batch),
+        )
+
+    def runner(self, model: ServedModel) -> Runner:
+        """The runner of a model."""
+        return self._runners[model.name]
 
     async def start(self) -> None:
-        """Score a first pair of every model."""
-        for model in self.models:
-            await asyncio.to_thread(model.reranker.score, "ready?", ["ready"])
+        """Begin, and score a first pair with every model."""
+        for runner in self._runners.values():
+            runner.start()
+        for runner in self._runners.values():
+            await runner.probe(timeout_s=300.0)
+        self.started = True
+        self.metrics.ready.set(1)
 
     async def stop(self) -> None:
-        """Free the models."""
+        """Fail what is not done and free the models."""
+        self.draining = True
+        self.metrics.ready.set(0)
+        for runner in self._runners.values():
+            await asyncio.to_thread(runner.stop)
         self.models.close()
 
-    async def probe(self) -> None:
-        """Score a pair of every model; raises what goes wrong."""
-        await self.start()
+    def give_up(self) -> None:
+        """The time to drain is over: what still runs is answered with an error."""
+        for runner in self._runners.values():
+            runner.fail_all(UnavailableError("the server is stopping and ran out of time; try again"))
 
-    async def rank(self, request: RerankRequest, *, request_id: str, client: str = "") -> RerankAnswer:
-        """Answer a request."""
+    async def probe(self) -> None:
+        """Score a new pair with every model.
+
+        Raises:
+            UnavailableError: the server is starting or stopping, or a model does not score.
+        """
+        if self.draining or not self.started:
+            raise UnavailableError("the server is stopping" if self.draining else "the server is starting")
+        for runner in self._runners.values():
+            await runner.probe(timeout_s=_PROBE_S)
+
+    async def rank(
+        self,
+        request: RerankRequest,
+        *,
+        request_id: str,
+        client: str = "",
+        arrived: float | None = None,
+    ) -> RerankAnswer:
+        """Answer a request.
+
+        Args:
+            request: from a dialect.
+            request_id: for the answer.
+            client: whose share of the engine it uses.
+            arrived: time of the event loop when its first byte came; the deadline counts from there.
+
+        Raises:
+            UnknownModelError: no such model.
+            BodyTooLargeError: too many documents.
+            InvalidError: not one document can be read, or one is too long and may not be cut.
+            OverloadedError: too much is waiting.
+            DeadlineError: nothing was scored in time.
+            EngineError: the engine failed on every document.
+            UnavailableError: the server is stopping.
+        """
+        now = asyncio.get_running_loop().time()
+        arrived = now if arrived is None else arrived
         model = self.models.find(request.model)
-        if len(request.pairs) > self.settings.max_documents:
-            raise InvalidError(f"documents: {len(request.pairs)} are too many; at most {self.settings.max_documents}")
-        start = time.perf_counter()
-        good = [pair for pair in request.pairs if not isinstance(pair, Problem)]
-        logits = iter((await asyncio.to_thread(model.reranker.score_pairs, good)).tolist())
-        outcomes = [
-            Outcome(problem=pair) if isinstance(pair, Problem) else Outcome(next(logits)) for pair in request.pairs
-        ]
-        total = (time.perf_counter() - start) * 1000
-        return RerankAnswer(
+        _check_size(request, self.settings.max_documents)
+        limit = model.reranker.max_length
+        if request.reading.max_length is not None and request.reading.max_length > limit:
+            raise InvalidError(f"max_length: {request.reading.max_length} is more than the {limit} of this model")
+        allowed_ms = request.deadline_ms if request.deadline_ms is not None else self.settings.deadline_ms
+        deadline = None if allowed_ms is None else arrived + allowed_ms / 1000
+        scored = await self.runner(model).score(request, client=client, deadline=deadline)
+        _check_outcomes(scored)
+        scored.stages.total_ms = (asyncio.get_running_loop().time() - arrived) * 1000
+        answer = RerankAnswer(
             id=request_id,
             created=int(time.time()),
             model=request.model or model.name,
             served_model=model.name,
             engine=model.reranker.engine.name,
-            outcomes=outcomes,
-            order=ranked(outcomes, request.top_n, in_order=request.in_order),
-            tokens=0,
-            cached=0,
-            stages=Stages(total_ms=total),
-            warnings=request.warnings,
+            outcomes=scored.outcomes,
+            order=ranked(scored.outcomes, request.top_n, in_order=request.in_order),
+            tokens=sum(outcome.cost for outcome in scored.outcomes),
+            cached=scored.cached,
+            stages=scored.stages,
+            warnings=(*request.warnings, *scored.warnings),
         )
+        self.metrics.answered(answer)
+        return answer
+
+    def refresh_gauges(self) -> None:
+        """Bring the gauges up to date; counters always are."""
+        for name, runner in self._runners.items():
+            self.metrics.queue_tokens.labels(name).set(runner.admission.waiting)
+            self.metrics.queue_limit.labels(name).set(runner.admission.max_tokens)
+            self.metrics.drain_rate.labels(name).set(runner.rate.tokens_per_s)
+            self.metrics.cache_entries.labels(name).set(len(runner.cache))
+
+    def _count(self, model: str, batch: Batch) -> None:
+        self.metrics.batch(model, batch)
+        self.metrics.queue_tokens.labels(model).set(self._runners[model].admission.waiting)
+
+
+def _check_size(request: RerankRequest, max_documents: int) -> None:
+    if not request.pairs:
+        raise InvalidError("documents: the list is empty; send at least one", "documents")
+    if len(request.pairs) > max_documents:
+        raise BodyTooLargeError(
+            f"documents: {len(request.pairs)} are more than the {max_documents} of this server; send several requests"
+        )
+
+
+def _check_outcomes(scored: Scored) -> None:
+    """An answer without a single score is an error."""
+    problems = [outcome.problem for outcome in scored.outcomes if outcome.problem is not None]
+    if len(problems) < len(scored.outcomes):
+        return
+    bad = next((problem for problem in problems if problem.code == "bad_document"), None)
+    if bad is not None and all(problem.code == "bad_document" for problem in problems):
+        raise InvalidError(f"documents: not one of {len(problems)} can be read: {bad.message}", "documents")
+    raise EngineError("the engine failed on every document; the server's log says why")

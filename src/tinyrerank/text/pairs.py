@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,10 +71,12 @@ class QueryHead:
     Attributes:
         ids: ``<s> query </s></s>``, shape (tokens,), int32.
         room: document tokens that fit after it.
+        cut: query tokens that were left out, because the caller allows only so many.
     """
 
     ids: NDArray[np.int32]
     room: int
+    cut: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,10 @@ class PairEncoder:
         max_length: tokens allowed in a model input, specials included.
         policy: what happens to a pair that is longer.
         overlap_tokens: tokens that neighbouring windows share (at most half a window) under ``window``.
+        max_document_tokens: tokens of a document that may be read, under any policy; None for all.
+        max_query_tokens: tokens of a query that are read; None for all.
+        max_windows: windows over a long document under ``window``; None for as many as it needs.
+        side: the end that a document loses when it is cut.
 
     Raises:
         InputError: a setting is out of range.
@@ -135,6 +141,10 @@ class PairEncoder:
         max_length: int,
         policy: Policy = "truncate",
         overlap_tokens: int = 80,
+        max_document_tokens: int | None = None,
+        max_query_tokens: int | None = None,
+        max_windows: int | None = None,
+        side: Literal["left", "right"] = "right",
     ) -> None:
         self._specials = len(tokenizer.template)
         if not _is_int(max_length) or max_length <= self._specials:
@@ -146,10 +156,23 @@ class PairEncoder:
             raise InputError(f"policy is {policy!r}; known: {', '.join(POLICIES)}")
         if not _is_int(overlap_tokens) or overlap_tokens < 0:
             raise InputError(f"overlap_tokens is {overlap_tokens!r}; give a whole number from 0")
+        for name, limit in (
+            ("max_document_tokens", max_document_tokens),
+            ("max_query_tokens", max_query_tokens),
+            ("max_windows", max_windows),
+        ):
+            if limit is not None and (not _is_int(limit) or limit < 1):
+                raise InputError(f"{name} is {limit!r}; give a whole number from 1")
+        if side not in ("left", "right"):
+            raise InputError(f"side is {side!r}; known: left, right")
         self._tokenizer = tokenizer
         self._max_length = max_length
         self._policy = policy
         self._overlap = overlap_tokens
+        self._max_document_tokens = max_document_tokens
+        self._max_query_tokens = max_query_tokens
+        self._max_windows = max_windows
+        self._side = side
         self._heads: dict[str, QueryHead] = {}
 
     def head(self, query: str) -> QueryHead:
@@ -213,10 +236,13 @@ class PairEncoder:
             self._heads[query] = self._head(encoding)
 
     def _head(self, query: Encoding) -> QueryHead:
-        needed = len(query) + self._specials + 1
+        n_tokens = len(query)
+        if self._max_query_tokens is not None:
+            n_tokens = min(n_tokens, self._max_query_tokens)
+        needed = n_tokens + self._specials + 1
         if needed > self._max_length:
             raise TooLongError(
-                f"the query has {len(query)} tokens; with {self._specials} special tokens and one of a"
+                f"the query has {n_tokens} tokens; with {self._specials} special tokens and one of a"
                 f" document it needs {needed}, but max_length is {self._max_length}: shorten the query or"
                 " raise max_length",
                 index=None,
@@ -224,15 +250,16 @@ class PairEncoder:
                 limit=self._max_length,
             )
         template = self._tokenizer.template
-        ids = np.array([*template.before, *query.ids, *template.between], dtype=np.int32)
-        return QueryHead(ids, self._max_length - len(query) - self._specials)
+        ids = np.array([*template.before, *query.ids[:n_tokens], *template.between], dtype=np.int32)
+        return QueryHead(ids, self._max_length - n_tokens - self._specials, len(query) - n_tokens)
 
     def _pair(self, head: QueryHead, text: str, document: Encoding, index: int) -> EncodedPair:
         n_tokens = len(document)
-        if n_tokens <= head.room:
+        readable = n_tokens if self._max_document_tokens is None else min(n_tokens, self._max_document_tokens)
+        if n_tokens <= min(readable, head.room):
             return EncodedPair(head, (ids_of(document),), ((0, len(text)),), n_tokens, n_tokens)
-        if self._policy == "refuse":
-            tokens = self._max_length - head.room + n_tokens
+        if self._policy == "refuse" and readable > head.room:
+            tokens = self._max_length - head.room + readable
             raise TooLongError(
                 f"document {index} makes a pair of {tokens} tokens, but max_length is {self._max_length}:"
                 " shorten it, raise max_length, or choose the policy truncate or window",
@@ -240,16 +267,18 @@ class PairEncoder:
                 tokens=tokens,
                 limit=self._max_length,
             )
-        if self._policy == "truncate":
-            ranges = [(0, head.room)]
+        if self._policy == "window":
+            ranges = windows(readable, head.room, self._overlap)[: self._max_windows]
         else:
-            ranges = windows(n_tokens, head.room, self._overlap)
-        ids = ids_of(document, 0, ranges[-1][1])
+            ranges = [(0, min(readable, head.room))]
+        read = ranges[-1][1]
+        first = n_tokens - read if self._side == "left" else 0
+        ids = ids_of(document, first, first + read)
         return EncodedPair(
             head,
             pieces=tuple(ids[start:end] for start, end in ranges),
-            spans=tuple(char_span(text, document, start, end) for start, end in ranges),
-            tokens_read=ranges[-1][1],
+            spans=tuple(char_span(text, document, first + start, first + end) for start, end in ranges),
+            tokens_read=read,
             tokens_total=n_tokens,
         )
 

@@ -1,0 +1,126 @@
+"""Counters for Prometheus: our own, and those that dashboards of text-embeddings-inference know.
+
+With several workers each process writes into files of a common folder, and any of them answers for all.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tinyrerank.serve.batcher import Batch
+    from tinyrerank.serve.request import RerankAnswer
+
+#: Of prometheus_client; read when it is imported.
+SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_TOKENS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16_384, 65_536)
+_COUNT = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 10_000)
+
+
+class Metrics:
+    """All counters of a process. Import it late: prometheus_client is not light."""
+
+    def __init__(self) -> None:
+        from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+        self.registry = registry = CollectorRegistry()
+        self.requests = Counter(
+            "tinyrerank_requests", "Answers", ["dialect", "status"], registry=registry
+        )
+        self.latency = Histogram(
+            "tinyrerank_request_seconds", "Time from first byte to answer", ["dialect"], buckets=_SECONDS, registry=registry
+        )
+        self.documents = Counter("tinyrerank_documents", "Documents of scored requests", registry=registry)
+        self.truncated = Counter("tinyrerank_truncated_documents", "Documents not read to their end", registry=registry)
+        self.tokens_cut = Counter("tinyrerank_cut_tokens", "Document tokens that were not read", registry=registry)
+        self.problems = Counter(
+            "tinyrerank_unscored_documents", "Documents without a score", ["reason"], registry=registry
+        )
+        self.cached = Counter("tinyrerank_cache_hits", "Pairs whose score was known", registry=registry)
+        self.computed = Counter("tinyrerank_computed_pairs", "Pairs that an engine computed", ["model"], registry=registry)
+        self.tokens = Counter("tinyrerank_computed_tokens", "Tokens that an engine computed", ["model"], registry=registry)
+        self.busy = Counter("tinyrerank_engine_seconds", "Time that an engine computed", ["model"], registry=registry)
+        self.engine_errors = Counter("tinyrerank_engine_errors", "Batches that failed", ["model"], registry=registry)
+        self.dropped = Counter("tinyrerank_dropped_pairs", "Pairs that nobody waited for any more", ["model"], registry=registry)
+        self.gone = Counter("tinyrerank_disconnects", "Clients that hung up before the answer", registry=registry)
+        gauges = {"multiprocess_mode": "livesum", "registry": registry}
+        self.queue_tokens = Gauge("tinyrerank_queue_tokens", "Tokens waiting or being computed", ["model"], **gauges)
+        self.queue_limit = Gauge("tinyrerank_queue_limit_tokens", "Tokens that may wait", ["model"], **gauges)
+        self.drain_rate = Gauge("tinyrerank_drain_tokens_per_second", "Measured speed of the engine", ["model"], **gauges)
+        self.cache_entries = Gauge("tinyrerank_cache_entries", "Scores in the cache", ["model"], **gauges)
+        self.ready = Gauge("tinyrerank_ready", "Workers that answer", **gauges)
+        self.te_count = Counter("te_request_count", "Requests", ["method"], registry=registry)
+        self.te_success = Counter("te_request_success", "Requests that were answered", ["method"], registry=registry)
+        self.te_failure = Counter("te_request_failure", "Requests that were not", ["err"], registry=registry)
+        seconds = {"buckets": _SECONDS, "registry": registry}
+        self.te_duration = Histogram("te_request_duration", "Seconds per request", **seconds)
+        self.te_tokenization = Histogram("te_request_tokenization_duration", "Seconds in the tokenizer", **seconds)
+        self.te_queue = Histogram("te_request_queue_duration", "Seconds in the queue", **seconds)
+        self.te_inference = Histogram("te_request_inference_duration", "Seconds in the engine", **seconds)
+        self.te_length = Histogram("te_request_input_length", "Tokens per request", buckets=_TOKENS, registry=registry)
+        self.te_batch_size = Histogram("te_batch_next_size", "Pairs per batch", buckets=_COUNT, registry=registry)
+        self.te_batch_tokens = Histogram("te_batch_next_tokens", "Tokens per batch", buckets=_TOKENS, registry=registry)
+
+    def answered(self, answer: RerankAnswer) -> None:
+        """Count a scored request."""
+        stages = answer.stages
+        self.documents.inc(len(answer.outcomes))
+        self.cached.inc(answer.cached)
+        for outcome in answer.outcomes:
+            if outcome.problem is not None:
+                self.problems.labels(outcome.problem.code).inc()
+            elif outcome.truncated:
+                self.truncated.inc()
+                self.tokens_cut.inc(outcome.tokens_total - outcome.tokens_read)
+        self.te_success.labels("single").inc()
+        self.te_tokenization.observe(stages.tokenize_ms / 1000)
+        self.te_queue.observe(stages.queue_ms / 1000)
+        self.te_inference.observe(stages.inference_ms / 1000)
+        self.te_length.observe(answer.tokens)
+
+    def response(self, dialect: str, status: int, seconds: float, code: str | None) -> None:
+        """Count any response of a ranking route."""
+        self.requests.labels(dialect, str(status)).inc()
+        self.latency.labels(dialect).observe(seconds)
+        self.te_count.labels("single").inc()
+        self.te_duration.observe(seconds)
+        if code is not None:
+            self.te_failure.labels(code).inc()
+
+    def batch(self, model: str, batch: Batch) -> None:
+        """Count a batch of the engine."""
+        self.dropped.labels(model).inc(len(batch.dropped))
+        if not batch.items:
+            return
+        self.computed.labels(model).inc(len(batch.items))
+        self.tokens.labels(model).inc(batch.tokens)
+        self.busy.labels(model).inc(batch.finished - batch.started)
+        self.te_batch_size.observe(len(batch.items))
+        self.te_batch_tokens.observe(batch.tokens)
+        if batch.error is not None:
+            self.engine_errors.labels(model).inc()
+
+    def exposition(self) -> tuple[bytes, str]:
+        """The text of ``GET /metrics`` and its media type; of all workers, where there are several."""
+        from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest, multiprocess
+
+        registry = self.registry
+        if os.environ.get(SHARED_FOLDER):
+            registry = CollectorRegistry()
+            multiprocess.MultiProcessCollector(registry)
+        return generate_latest(registry), CONTENT_TYPE_LATEST
+
+
+def forget_worker(process_id: int) -> None:
+    """Take a dead worker's gauges out of the sum; its counters stay."""
+    from prometheus_client import multiprocess
+
+    multiprocess.mark_process_dead(process_id)  # type: ignore[no-untyped-call]  # the library's gap
+
+
+def shared_folder(path: Path) -> None:
+    """Let processes forked from now on write their counters into a folder."""
+    os.environ[SHARED_FOLDER] = str(path)

@@ -1,0 +1,325 @@
+"""One model at work: admission, cache, tokenization, batches, deadline."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from tinyrerank.errors import TooLongError
+from tinyrerank.serve.admission import Admission, DrainRate
+from tinyrerank.serve.batcher import Batch, Batcher
+from tinyrerank.serve.cache import ScoreCache, pair_keys
+from tinyrerank.serve.errors import DeadlineError, TooLongPairError, UnavailableError
+from tinyrerank.serve.job import Job
+from tinyrerank.serve.lanes import Item
+from tinyrerank.serve.models import ServedModel
+from tinyrerank.serve.request import Outcome, Problem, Reading, RerankRequest, Stages
+from tinyrerank.text.pairs import PairEncoder
+
+_CHUNK_PAIRS = 64
+_CHUNK_CHARS = 200_000
+_SPECIALS = 4
+_LATE = Problem("deadline", "not scored: the deadline came first")
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What a runner found: outcomes in the caller's order, and what the way to them was like."""
+
+    outcomes: Sequence[Outcome]
+    cached: int
+    stages: Stages
+    warnings: tuple[str, ...] = ()
+
+
+class Runner:
+    """Scores requests with one model; lives on the event loop.
+
+    Args:
+        model: loaded.
+        batch_tokens: most tokens in a batch.
+        max_queue_tokens: most tokens that may be waiting.
+        cache_entries: scores to remember; 0 for none.
+        on_batch: is called on the event loop with every batch that was computed.
+    """
+
+    def __init__(
+        self,
+        model: ServedModel,
+        *,
+        batch_tokens: int,
+        max_queue_tokens: int,
+        cache_entries: int,
+        on_batch: Callable[[Batch], None] = lambda _: None,
+    ) -> None:
+        self.model = model
+        self.rate = DrainRate()
+        self.admission = Admission(max_queue_tokens, self.rate)
+        self.cache = ScoreCache(cache_entries)
+        self.batcher = Batcher(model.reranker, batch_tokens, self._deliver_soon)
+        self.healthy = True
+        self._on_batch = on_batch
+        self._chars_per_token = 4.0
+        self._flights: dict[bytes, Item] = {}
+        self._jobs: set[Job] = set()
+        self._encoding: set[asyncio.Task[None]] = set()
+        self._tokenizer = ThreadPoolExecutor(1, thread_name_prefix="tinyrerank-tokenize")
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._probes = 0
+
+    def start(self) -> None:
+        """Begin; on the event loop that will run it."""
+        self._loop = asyncio.get_running_loop()
+        self.batcher.start()
+
+    def stop(self) -> None:
+        """Fail what is not done, and end the threads."""
+        self.fail_all(UnavailableError("the server is stopping; try another one, or again"))
+        self.batcher.stop()
+        self._tokenizer.shutdown(wait=True, cancel_futures=True)
+
+    def fail_all(self, error: Exception) -> None:
+        """End every request with an error."""
+        for job in self._jobs:
+            job.fail(error)
+
+    async def probe(self, timeout_s: float) -> None:
+        """Score a pair that no cache knows, past the admission.
+
+        Raises:
+            UnavailableError: it did not work, or not in time.
+        """
+        self._probes += 1
+        request = RerankRequest(pairs=[("is it ready?", f"probe {self._probes}")], documents=[""])
+        try:
+            async with asyncio.timeout(timeout_s):
+                scored = await self.score(request, client="\0probe", privileged=True)
+        except TimeoutError:
+            raise UnavailableError(f"model {self.model.name} did not score a pair in {timeout_s:g} s") from None
+        if scored.outcomes[0].problem is not None:
+            raise UnavailableError(f"model {self.model.name} cannot score a pair; the log says why")
+
+    async def score(
+        self, request: RerankRequest, *, client: str, deadline: float | None = None, privileged: bool = False
+    ) -> Scored:
+        """Score all pairs of a request.
+
+        Args:
+            request: to score.
+            client: whose share of the engine it uses.
+            deadline: time of the event loop at which it ends with what is there.
+            privileged: let in whatever is waiting.
+
+        Raises:
+            OverloadedError: too much is waiting.
+            TooLongPairError: a pair is too long, and the request forbids to cut it.
+            DeadlineError: nothing at all was scored in time.
+            UnavailableError: the server is stopping.
+        """
+        encoder = self._encoder(request.reading)
+        wanted = [(i, pair) for i, pair in enumerate(request.pairs) if not isinstance(pair, Problem)]
+        estimate = self._estimate(wanted, request.reading)
+        ticket = self.admission.admit(client, 0 if privileged else estimate)
+        job = Job(len(request.pairs), ticket, estimate, self.admission.max_request_tokens)
+        for i, pair in enumerate(request.pairs):
+            if isinstance(pair, Problem):
+                job.settle(i, Outcome(problem=pair))
+        self._jobs.add(job)
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._feed(job, encoder, client, request.reading, wanted)
+                await job.done()
+        except TimeoutError:
+            if wanted and all(job.outcomes[i] is None for i, _ in wanted):
+                raise DeadlineError(
+                    "no document was scored before the deadline; allow more time or send fewer documents"
+                ) from None
+        finally:
+            job.close()
+            self._jobs.discard(job)
+        warnings = _query_warnings(encoder, wanted) if request.reading.max_query_tokens and job.complete else ()
+        return Scored(job.results(_LATE), job.cached, _stages(job, wanted), warnings)
+
+    def _encoder(self, reading: Reading) -> PairEncoder:
+        return self.model.reranker.encoder(
+            reading.max_length,
+            reading.policy,
+            overlap_tokens=reading.overlap_tokens,
+            max_document_tokens=reading.max_document_tokens,
+            max_query_tokens=reading.max_query_tokens,
+            max_windows=reading.max_windows,
+            side=reading.side,
+        )
+
+    def _estimate(self, pairs: Sequence[tuple[int, tuple[str, str]]], reading: Reading) -> int:
+        """Tokens that pairs should have, by their characters; the truth replaces it after tokenization."""
+        reranker = self.model.reranker
+        windows = (reading.policy or reranker.policy) == "window"
+        limit = math.inf if windows else reading.max_length or reranker.max_length
+        per_char = 1.0 / self._chars_per_token
+        return int(
+            sum(min(limit, (len(query) + len(text)) * per_char + _SPECIALS) for _, (query, text) in pairs)
+        )
+
+    async def _feed(
+        self,
+        job: Job,
+        encoder: PairEncoder,
+        client: str,
+        reading: Reading,
+        wanted: Sequence[tuple[int, tuple[str, str]]],
+    ) -> None:
+        """Look pairs up, encode and queue what nobody has computed, a chunk at a time."""
+        for chunk in _chunks(wanted):
+            await job.room()
+            estimate = self._estimate(chunk, reading)
+            keys = pair_keys(self.model.name, reading, (pair for _, pair in chunk))
+            new: list[tuple[Item, int, tuple[str, str]]] = []
+            for key, (position, pair) in zip(keys, chunk, strict=True):
+                known = self.cache.get(key)
+                if known is not None:
+                    job.cached += 1
+                    job.settle(position, known)
+                    continue
+                item = self._flights.get(key)
+                if item is None:
+                    item = self._flights[key] = Item(key)
+                    new.append((item, position, pair))
+                item.waiters.append((job, position))
+            if not new:
+                job.queued(0, estimate)
+                continue
+            task = asyncio.create_task(self._encode(job, encoder, client, new, estimate))
+            self._encoding.add(task)
+            task.add_done_callback(self._encoding.discard)
+            await asyncio.shield(task)  # others may wait for the same pairs by now
+
+    async def _encode(
+        self,
+        job: Job,
+        encoder: PairEncoder,
+        client: str,
+        new: Sequence[tuple[Item, int, tuple[str, str]]],
+        estimate: int,
+    ) -> None:
+        """Tokenize pairs in the tokenizer's thread and queue them; an error ends every request that waits for one."""
+        pairs = [pair for _, _, pair in new]
+        start = time.perf_counter()
+        try:
+            encoded = await asyncio.get_running_loop().run_in_executor(self._tokenizer, encoder.encode, pairs)
+        except Exception as error:  # noqa: BLE001 - handed to whoever waits
+            at = error.index if isinstance(error, TooLongError) else None
+            for i, (item, _, _) in enumerate(new):
+                self._flights.pop(item.key, None)
+                for waiter, position in item.waiters:
+                    waiter.fail(_told(error, position if i == at else None))
+            return
+        now = time.perf_counter()
+        job.tokenize_s += now - start
+        for (item, _, _), pair in zip(new, encoded, strict=True):
+            item.pair = pair
+            item.tokens = len(pair.pieces) * (len(pair.head.ids) + 1) + sum(map(len, pair.pieces))
+            item.queued_at = now
+        tokens = sum(item.tokens for item, _, _ in new)
+        self._learn(pairs, tokens)
+        job.queued(tokens, estimate)
+        job.first_queued = job.first_queued or now
+        self.batcher.lanes.put(client, job, [item for item, _, _ in new])
+
+    def _learn(self, pairs: Sequence[tuple[str, str]], tokens: int) -> None:
+        """Keep track of how many characters a token has here."""
+        chars = sum(len(query) + len(text) for query, text in pairs)
+        if tokens > 200 and chars:
+            measured = min(8.0, max(0.5, chars / tokens))
+            self._chars_per_token += 0.05 * (measured - self._chars_per_token)
+
+    def _deliver_soon(self, batch: Batch) -> None:
+        """From the batcher's thread to the event loop."""
+        if self._loop is None or self._loop.is_closed():
+            return
+        with contextlib.suppress(RuntimeError):  # the loop was closed in this moment: nobody waits
+            self._loop.call_soon_threadsafe(self._deliver, batch)
+
+    def _deliver(self, batch: Batch) -> None:
+        """Hand outcomes to all who wait for them."""
+        for item, outcome in zip(batch.items, batch.outcomes, strict=True):
+            self._flights.pop(item.key, None)
+            self.cache.put(item.key, outcome)
+            for n, (job, position) in enumerate(item.waiters):
+                job.first_started = job.first_started or batch.started
+                job.last_finished = batch.finished
+                job.settle(position, outcome, queued_tokens=item.tokens if n == 0 else 0)
+        for item in batch.dropped:
+            self._drop(item)
+        if batch.error is None and batch.items:
+            self.rate.measured(batch.tokens, batch.finished - batch.started)
+        if batch.items:
+            self.healthy = any(outcome.problem is None for outcome in batch.outcomes)
+        self._on_batch(batch)
+
+    def _drop(self, item: Item) -> None:
+        """Forget a pair that nobody wants, unless somebody came for it in the meantime."""
+        live = [(job, position) for job, position in item.waiters if not job.closed]
+        if not live:
+            if self._flights.get(item.key) is item:
+                del self._flights[item.key]
+            return
+        item.waiters = live
+        self.batcher.lanes.put("", live[0][0], [item])
+
+
+def _chunks(
+    wanted: Sequence[tuple[int, tuple[str, str]]],
+) -> Iterator[list[tuple[int, tuple[str, str]]]]:
+    """Pieces of a request, small enough to take turns in the tokenizer."""
+    chunk: list[tuple[int, tuple[str, str]]] = []
+    chars = 0
+    for position, pair in wanted:
+        chunk.append((position, pair))
+        chars += len(pair[1])
+        if len(chunk) == _CHUNK_PAIRS or chars >= _CHUNK_CHARS:
+            yield chunk
+            chunk, chars = [], 0
+    if chunk:
+        yield chunk
+
+
+def _told(error: Exception, position: int | None) -> Exception:
+    """An error of the text side in the words of a request."""
+    if not isinstance(error, TooLongError):
+        return error
+    if error.index is None:
+        return TooLongPairError(str(error))
+    which = "a document" if position is None else f"document {position}"
+    return TooLongPairError(
+        f"{which} makes a pair of {error.tokens} tokens, but at most {error.limit} are read and the request forbids"
+        " to cut it: shorten it, or ask for truncation ('truncate' or 'truncation' true) or the policy 'window'"
+    )
+
+
+def _stages(job: Job, wanted: Sequence[tuple[int, tuple[str, str]]]) -> Stages:
+    queued, started, finished = job.first_queued, job.first_started, job.last_finished
+    return Stages(
+        tokenize_ms=job.tokenize_s * 1000,
+        queue_ms=max(0.0, started - queued) * 1000 if started is not None and queued is not None else 0.0,
+        inference_ms=(finished - started) * 1000 if started is not None and finished is not None else 0.0,
+        characters=sum(len(text) for _, (_, text) in wanted),
+    )
+
+
+def _query_warnings(
+    encoder: PairEncoder, wanted: Sequence[tuple[int, tuple[str, str]]]
+) -> tuple[str, ...]:
+    """What was cut of queries."""
+    queries = dict.fromkeys(query for _, (query, _) in wanted)
+    if len(queries) > 1:
+        return ()
+    cut = [(query, encoder.head(query).cut) for query in queries]
+    return tuple(f"the query was cut: its last {n} tokens were not read" for _, n in cut if n)
+
+

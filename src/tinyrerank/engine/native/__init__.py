@@ -1,7 +1,7 @@
 """The native engine: our own C++ kernels for exactly this architecture, in int8, bf16 or fp32.
 
 ``cpp/`` holds the source. The kernels are chosen when a model is loaded, by what the processor has: AVX-512
-with VNNI (and BF16), AVX2, or any other. A sequence's logit is the same, bit for bit, whatever its
+with VNNI (and BF16), AVX2, 64-bit Arm with SDOT, or any other. A sequence's logit is the same, bit for bit, whatever its
 neighbours, their order and the number of threads; it differs a little between modes and processors.
 """
 
@@ -22,7 +22,7 @@ from tinyrerank.errors import EngineError, InputError, ModelError
 from tinyrerank.model import Weights, load_weights
 
 Mode = Literal["auto", "int8", "bf16", "fp32"]
-Isa = Literal["auto", "avx512", "avx2", "portable"]
+Isa = Literal["auto", "avx512", "avx2", "neon", "portable"]
 Attention = Literal["auto", "bf16", "fp32"]
 
 #: Sequences are computed together up to this many tokens; it bounds the memory, at no cost in speed.
@@ -126,6 +126,20 @@ def load(
     return NativeEngine(
         weights, threads=threads, mode=mode, isa=isa, attention=attention, group_tokens=group_tokens
     )
+
+
+def peak_ops(mode: Mode, *, isa: Isa = "auto", threads: int | None = None, seconds: float = 0.3) -> float:
+    """Operations a second (a multiplication and an addition are two) that the products' instructions reach.
+
+    Measured on registers, without weights or activations: the machine's limit for a mode.
+
+    Raises:
+        EngineError: this machine lacks what was asked for.
+    """
+    try:
+        return _native.peak_ops("int8" if mode == "auto" else mode, isa, thread_count(threads), seconds)
+    except ValueError as error:
+        raise EngineError(f"the peak cannot be measured: {error}") from None
 
 
 load.detail = f"compiled, on {_native.best_isa()}"  # type: ignore[attr-defined]  # shown by available_engines

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 def best_isa() -> str: ...
+def peak_ops(mode: str, isa: str, threads: int, seconds: float) -> float: ...
 
 class Engine:
     path: str

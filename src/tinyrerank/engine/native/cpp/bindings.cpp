@@ -25,6 +25,26 @@ T pick(const std::string& given, std::initializer_list<std::pair<const char*, T>
   throw std::invalid_argument("unknown option '" + given + "'");
 }
 
+Mode mode_of(const std::string& given) {
+  return pick<Mode>(given, {{"int8", Mode::int8}, {"bf16", Mode::bf16}, {"fp32", Mode::fp32}});
+}
+
+Isa isa_of(const std::string& given) {
+  return pick<Isa>(given, {{"auto", Isa::automatic},
+                           {"avx512", Isa::avx512},
+                           {"avx2", Isa::avx2},
+                           {"neon", Isa::neon},
+                           {"portable", Isa::portable}});
+}
+
+double peak(const std::string& mode, const std::string& isa, int threads, double seconds) {
+  if (threads < 1 || threads > 1024 || !(seconds > 0 && seconds <= 60))
+    throw std::invalid_argument("give 1 to 1024 threads and up to 60 seconds");
+  const Kernels& kernels = choose_kernels(mode_of(mode), isa_of(isa), AttentionType::automatic);
+  nb::gil_scoped_release unlocked;
+  return peak_ops(kernels, threads, seconds);
+}
+
 class PyEngine {
  public:
   PyEngine(nb::dict geometry, nb::dict arrays, const std::string& mode, const std::string& isa,
@@ -58,8 +78,7 @@ class PyEngine {
     }
     embedding_ = arrays["embedding.weight"];
     const Options options{
-        pick<Mode>(mode, {{"int8", Mode::int8}, {"bf16", Mode::bf16}, {"fp32", Mode::fp32}}),
-        pick<Isa>(isa, {{"auto", Isa::automatic}, {"avx512", Isa::avx512}, {"avx2", Isa::avx2}, {"portable", Isa::portable}}),
+        mode_of(mode), isa_of(isa),
         pick<AttentionType>(attention, {{"auto", AttentionType::automatic}, {"bf16", AttentionType::bf16}, {"fp32", AttentionType::fp32}}),
         threads, number("max_length"), group_tokens};
     engine_ = std::make_unique<Engine>(g, sources, options);
@@ -96,6 +115,7 @@ class PyEngine {
 NB_MODULE(_native, m) {
   using tinyrerank::PyEngine;
   m.def("best_isa", &tinyrerank::best_isa);
+  m.def("peak_ops", &tinyrerank::peak, "mode"_a, "isa"_a, "threads"_a, "seconds"_a);
   nb::class_<PyEngine>(m, "Engine")
       .def(nb::init<nb::dict, nb::dict, const std::string&, const std::string&, const std::string&, int, int>(),
            "geometry"_a, "arrays"_a, "mode"_a, "isa"_a, "attention"_a, "threads"_a, "group_tokens"_a)

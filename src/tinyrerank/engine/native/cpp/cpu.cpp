@@ -1,29 +1,70 @@
 #include "cpu.hpp"
 
+#include <chrono>
 #include <stdexcept>
 #include <string>
+#include <thread>
+#include <vector>
+
+#if defined(__aarch64__) && defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
 
 namespace tinyrerank {
 
 namespace {
 
-#if defined(__x86_64__)
 bool has_avx512() {
+#if defined(__x86_64__)
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
-}
-bool has_bf16() { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }
-bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 #else
-bool has_avx512() { return false; }
-bool has_bf16() { return false; }
-bool has_avx2() { return false; }
+  return false;
 #endif
+}
+
+bool has_bf16() {
+#if defined(__x86_64__)
+  return has_avx512() && __builtin_cpu_supports("avx512bf16");
+#else
+  return false;
+#endif
+}
+
+bool has_avx2() {
+#if defined(__x86_64__)
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#else
+  return false;
+#endif
+}
+
+bool has_neon() {  // with the dot product of bytes, which the kernels are compiled for
+#if defined(__aarch64__) && defined(__linux__)
+  return getauxval(AT_HWCAP) & HWCAP_ASIMDDP;
+#elif defined(__aarch64__) && defined(__APPLE__)
+  return true;
+#else
+  return false;
+#endif
+}
+
+bool has(Isa isa) {
+  switch (isa) {
+    case Isa::avx512: return has_avx512();
+    case Isa::avx2: return has_avx2();
+    case Isa::neon: return has_neon();
+    default: return true;
+  }
+}
 
 const Kernels* find(Mode mode, Isa isa, bool bf16_attention) {
 #if defined(__x86_64__)
   if (isa == Isa::avx512) return kernels_avx512(mode, bf16_attention);
   if (isa == Isa::avx2) return kernels_avx2(mode, bf16_attention);
+#elif defined(__aarch64__)
+  if (isa == Isa::neon) return kernels_neon(mode, bf16_attention);
 #endif
   return kernels_portable(mode, bf16_attention);
 }
@@ -33,12 +74,14 @@ const Kernels* find(Mode mode, Isa isa, bool bf16_attention) {
 const char* best_isa() {
   if (has_bf16()) return "avx512+bf16";
   if (has_avx512()) return "avx512";
-  return has_avx2() ? "avx2" : "portable";
+  if (has_avx2()) return "avx2";
+  return has_neon() ? "neon" : "portable";
 }
 
 const Kernels& choose_kernels(Mode mode, Isa isa, AttentionType attention) {
-  if (isa == Isa::automatic) isa = has_avx512() ? Isa::avx512 : has_avx2() ? Isa::avx2 : Isa::portable;
-  if ((isa == Isa::avx512 && !has_avx512()) || (isa == Isa::avx2 && !has_avx2()))
+  if (isa == Isa::automatic)
+    isa = has_avx512() ? Isa::avx512 : has_avx2() ? Isa::avx2 : has_neon() ? Isa::neon : Isa::portable;
+  if (!has(isa))
     throw std::invalid_argument(std::string("this machine lacks the instruction set asked for; the best here is ") +
                                 best_isa());
   const bool bf16 = isa == Isa::avx512 && has_bf16();
@@ -50,6 +93,29 @@ const Kernels& choose_kernels(Mode mode, Isa isa, AttentionType attention) {
   const Kernels* kernels = find(mode, isa, bf16_attention);
   if (!kernels) throw std::invalid_argument("mode 'fp32' computes attention in fp32; use attention 'auto' or 'fp32'");
   return *kernels;
+}
+
+double peak_ops(const Kernels& kernels, int threads, double seconds) {
+  using Clock = std::chrono::steady_clock;
+  constexpr long kRounds = 10000;
+  std::vector<double> rates(threads);
+  const auto run = [&](int thread) {
+    kernels.spin(kRounds);
+    const auto start = Clock::now();
+    double ops = 0, elapsed = 0;
+    while (elapsed < seconds) {
+      ops += kernels.spin(kRounds);
+      elapsed = std::chrono::duration<double>(Clock::now() - start).count();
+    }
+    rates[thread] = ops / elapsed;
+  };
+  std::vector<std::thread> others;
+  for (int i = 1; i < threads; ++i) others.emplace_back(run, i);
+  run(0);
+  for (std::thread& other : others) other.join();
+  double sum = 0;
+  for (double rate : rates) sum += rate;
+  return sum;
 }
 
 }  // namespace tinyrerank

@@ -108,6 +108,8 @@ struct Kernels {
   void (*block)(const Model&, const Group&, int layer, int begin, int end, char* scratch);
   // The last layer for <s> only, pooler and classifier of sequences [begin, end), at most kTileRows of them.
   void (*finish)(const Model&, const Group&, int begin, int end, char* scratch);
+  // Nothing but the products' instructions, to measure the machine's peak; returns the operations done.
+  double (*spin)(long rounds);
 };
 
 enum class Mode { int8, bf16, fp32 };
@@ -115,6 +117,7 @@ enum class Mode { int8, bf16, fp32 };
 // One a compiled instruction set; null where it lacks the combination.
 const Kernels* kernels_avx512(Mode mode, bool bf16_attention);
 const Kernels* kernels_avx2(Mode mode, bool bf16_attention);
+const Kernels* kernels_neon(Mode mode, bool bf16_attention);
 const Kernels* kernels_portable(Mode mode, bool bf16_attention);
 
 }  // namespace tinyrerank

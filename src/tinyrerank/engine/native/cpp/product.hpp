@@ -19,14 +19,20 @@ struct RowCode {
   float scale, offset;
 };
 
-// Unsigned 8-bit activations over the row's own range x signed 8-bit weights, exact int32 sums.
+// 8-bit activations over the row's own range x signed 8-bit weights, exact int32 sums. Codes are 0..255, less kZero.
 struct Int8Product {
 #if defined(__AVX512F__)
   using A = uint8_t;
   static constexpr PanelFormat kFormat = PanelFormat::s8x4;
+  static constexpr int kZero = 0;
+#elif defined(__ARM_FEATURE_DOTPROD)
+  using A = int8_t;  // SDOT wants both sides signed
+  static constexpr PanelFormat kFormat = PanelFormat::s8x4;
+  static constexpr int kZero = 128;
 #else
   using A = int16_t;
   static constexpr PanelFormat kFormat = PanelFormat::s16x2;
+  static constexpr int kZero = 0;
 #endif
   static constexpr int kStep = 4 / sizeof(A);
   static constexpr bool kExactActivation = false;
@@ -49,15 +55,19 @@ struct Int8Product {
 #if defined(__AVX512F__)
       _mm_storeu_si128(reinterpret_cast<__m128i*>(out + i), _mm512_cvtusepi32_epi8(__m512i(code)));
 #else
-      for (int j = 0; j < kLanes; ++j) out[i + j] = static_cast<A>(code[j]);
+      for (int j = 0; j < kLanes; ++j) out[i + j] = static_cast<A>(code[j] - kZero);
 #endif
     }
-    return {range / 255.0f, low};
+    return {range / 255.0f, low + kZero * (range / 255.0f)};
   }
 
   static void tile(const A* a, int lda, const void* panel, int k, void* c, int rows) {
     tile_int8(a, lda * long(sizeof(A)), panel, kPanelBytes, k / kStep, c, kPanelBytes, rows);
   }
+
+#if defined(__AVX512F__)
+  static void spin(long rounds) { spin_int8(rounds); }
+#endif
 
   static Vec decode(const char* sums, RowCode row, const Linear& w, int column) {
     const Vec sum = to_float(load_i(reinterpret_cast<const int32_t*>(sums)));
@@ -83,6 +93,9 @@ struct Fp32Product : FloatDecode {
   static void tile(const A* a, int lda, const void* panel, int k, void* c, int rows) {
     tile_fp32(a, lda * 4L, panel, kPanelBytes, k, c, kPanelBytes, rows);
   }
+#if defined(__AVX512F__)
+  static void spin(long rounds) { spin_fp32(rounds); }
+#endif
 };
 
 #if defined(__AVX512F__)
@@ -99,6 +112,7 @@ struct Bf16Product : FloatDecode {
   static void tile(const A* a, int lda, const void* panel, int k, void* c, int rows) {
     tile_bf16(a, lda * 2L, panel, kPanelBytes, k / 2, c, kPanelBytes, rows);
   }
+  static void spin(long rounds) { spin_bf16(rounds); }
 };
 #endif
 
@@ -122,6 +136,26 @@ static inline void multiply(const Linear& w, const typename Product::A* a, int l
       }
     }
   }
+}
+
+// Runs the product's instructions for a while, on registers where the tile is written in assembly and on the
+// first-level cache otherwise; returns how many multiplications and additions that were.
+template <class Product>
+static double spin(long rounds) {
+#if defined(__AVX512F__)
+  Product::spin(rounds);
+  return 2.0 * rounds * kTileRows * kPanel * Product::kStep;
+#else
+  constexpr int k = 128;
+  alignas(64) static typename Product::A a[kTileRows * k] = {};
+  alignas(64) static char panel[k / Product::kStep * kPanelBytes] = {};
+  alignas(64) char sums[kTileRows * kPanelBytes];
+  for (long i = 0; i < rounds; ++i) {
+    Product::tile(a, k, panel, k, sums, kTileRows);
+    asm volatile("" : : "r"(sums) : "memory");
+  }
+  return 2.0 * rounds * kTileRows * kPanel * k;
+#endif
 }
 
 // c (rows, n) = a (rows, k) b (k, n), all plain fp32 rows; n a multiple of 32, at most 12 rows. Rows up to the next

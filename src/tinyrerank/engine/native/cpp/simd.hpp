@@ -8,6 +8,8 @@
 
 #if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 namespace tinyrerank::TR_ISA {
@@ -44,6 +46,8 @@ static inline Vec vmax(Vec a, Vec b) {
   return Vec(_mm512_max_ps(__m512(a), __m512(b)));
 #elif defined(__AVX2__)
   return Vec(_mm256_max_ps(__m256(a), __m256(b)));
+#elif defined(__aarch64__)
+  return Vec(vmaxq_f32(float32x4_t(a), float32x4_t(b)));
 #else
   return a > b ? a : b;
 #endif
@@ -54,6 +58,8 @@ static inline Vec vmin(Vec a, Vec b) {
   return Vec(_mm512_min_ps(__m512(a), __m512(b)));
 #elif defined(__AVX2__)
   return Vec(_mm256_min_ps(__m256(a), __m256(b)));
+#elif defined(__aarch64__)
+  return Vec(vminq_f32(float32x4_t(a), float32x4_t(b)));
 #else
   return a < b ? a : b;
 #endif
@@ -74,6 +80,8 @@ static inline VecI round_to_int(Vec v) {
   return VecI(_mm512_cvtps_epi32(__m512(v)));
 #elif defined(__AVX2__)
   return VecI(_mm256_cvtps_epi32(__m256(v)));
+#elif defined(__aarch64__)
+  return VecI(vcvtnq_s32_f32(float32x4_t(v)));
 #else
   const Vec magic = splat(12582912.0f);  // 1.5 * 2^23: adding it leaves the integer in the low mantissa bits
   return bits(v + magic) - bits(magic);

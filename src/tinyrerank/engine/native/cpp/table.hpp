@@ -27,7 +27,8 @@ static const Kernels* table(const char* isa, const char* products, const char* a
                                   embed<Product, Att>,
                                   attend<Att>,
                                   block<Product, Att>,
-                                  finish<Product>};
+                                  finish<Product>,
+                                  spin<Product>};
   return &kernels;
 }
 

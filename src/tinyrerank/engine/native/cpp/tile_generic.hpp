@@ -1,7 +1,7 @@
 // The register tile without AVX-512: C[rows][32] = A[rows][k] * panel, in vectors that the compiler keeps in registers.
 //
-// int8 weights are widened to int16 when packed, and activations (0..255) travel as int16, so that AVX2 can use
-// VPMADDWD: exact, where VPMADDUBSW would saturate.
+// Without a dot product of bytes (SDOT), int8 weights are widened to int16 when packed, and activations (0..255)
+// travel as int16, so that AVX2 can use VPMADDWD: exact, where VPMADDUBSW would saturate.
 #pragma once
 
 #include "simd.hpp"
@@ -10,6 +10,8 @@ namespace tinyrerank::TR_ISA {
 
 #if defined(__AVX2__)
 constexpr int kSubRows = 6, kSubVectors = 2;  // 12 sums, 2 weights and 1 broadcast in 16 registers
+#elif defined(__aarch64__)
+constexpr int kSubRows = 6, kSubVectors = 4;  // 24 sums, 4 weights and 1 broadcast in 32 registers
 #else
 constexpr int kSubRows = 4, kSubVectors = 2;
 #endif
@@ -23,7 +25,18 @@ struct Fp32Step {
   }
 };
 
-struct Int16Step {
+#if defined(__ARM_FEATURE_DOTPROD)
+struct Int8Step {
+  using Sum = VecI;
+  static Sum add(Sum sum, const char* a, const char* b) {
+    int32_t four;
+    std::memcpy(&four, a, 4);
+    const int8x16_t w = vld1q_s8(reinterpret_cast<const int8_t*>(b));
+    return Sum(vdotq_s32(int32x4_t(sum), vreinterpretq_s8_s32(vdupq_n_s32(four)), w));
+  }
+};
+#else
+struct Int8Step {  // in 16 bits
   using Sum = VecI;
   static Sum add(Sum sum, const char* a, const char* b) {
 #if defined(__AVX2__)
@@ -39,6 +52,7 @@ struct Int16Step {
 #endif
   }
 };
+#endif
 
 template <class Step>
 static inline void tile_generic(const void* a, long lda, const void* b, long ldb, long steps, void* c, long ldc,
@@ -64,7 +78,7 @@ static inline void tile_generic(const void* a, long lda, const void* b, long ldb
 
 static inline void tile_int8(const void* a, long lda, const void* b, long ldb, long steps, void* c, long ldc,
                              int rows) {
-  tile_generic<Int16Step>(a, lda, b, ldb, steps, c, ldc, rows);
+  tile_generic<Int8Step>(a, lda, b, ldb, steps, c, ldc, rows);
 }
 static inline void tile_fp32(const void* a, long lda, const void* b, long ldb, long steps, void* c, long ldc,
                              int rows) {

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -13,13 +15,16 @@ from toy import flat
 
 from conftest import TINY, random_weights
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 torch = pytest.importorskip("torch", reason="training needs the train extra")
 
 from tinyrerank.errors import DataError  # noqa: E402
 from tinyrerank.model.jinabert import JinaBert  # noqa: E402
 from tinyrerank.train.losses import listwise_kl  # noqa: E402
 from tinyrerank.train.mine import Lists  # noqa: E402
-from tinyrerank.train.rank import _hide, _step, _to, train_rank  # noqa: E402
+from tinyrerank.train.rank import Enough, _hide, _step, _to, train_rank  # noqa: E402
 from tinyrerank.train.recipe import StageRecipe  # noqa: E402
 from tinyrerank.train.tokens import DeviceText, PairBuilder, Template  # noqa: E402
 from tinyrerank.train.tune import DevLists, score_lists  # noqa: E402
@@ -100,12 +105,105 @@ def test_the_size_of_micro_batches_changes_neither_loss_nor_gradients() -> None:
     found = []
     for micro_tokens in (1, 64, 100_000):
         model = JinaBert.from_weights(random_weights(TINY))
-        loss = _step(model, builder, batch, replace(RECIPE, micro_tokens=micro_tokens), 0.0, long=False)
+        loss = _step(model, builder, batch, replace(RECIPE, micro_tokens=micro_tokens), 0.0)
         gradients = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
         found.append((loss, gradients))
     for loss, gradients in found[1:]:  # to the precision of bf16
         assert loss == pytest.approx(found[0][0], rel=0.02)
         assert float((gradients - found[0][1]).norm() / found[0][1].norm()) < 0.05
+
+
+def test_long_documents_give_the_gradients_of_one_pass() -> None:
+    """They run twice to save memory, and once here."""
+    builder, lists = toy(1, n_lists=6)
+    batch = _to(lists, np.arange(6), CPU)
+    model = JinaBert.from_weights(random_weights(replace(TINY, hidden_dropout=0.3))).train()
+    recipe = replace(RECIPE, max_length=20)
+
+    def gradients(step: Callable[[], float]) -> tuple[float, Tensor]:
+        model.zero_grad()
+        torch.manual_seed(5)
+        loss = step()
+        return loss, torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+    twice = gradients(lambda: _step(model, builder, batch, recipe, 0.0, 60))
+    torch.manual_seed(5)
+    longer, number = _hide(builder, batch[1][batch[2]], 60)
+
+    def once() -> float:
+        _hide(builder, batch[1][batch[2]], 60)  # the same chance is used up
+        candidate = batch[1].clone()
+        candidate[batch[2]] = number
+        return _step(model, longer, (batch[0], candidate, *batch[2:]), recipe, 0.0)
+
+    single = gradients(once)
+    assert twice[0] == pytest.approx(single[0], rel=0.02)  # to the precision of bf16
+    assert float((twice[1] - single[1]).norm() / single[1].norm()) < 0.1
+
+
+def test_fillers_of_long_documents_come_from_the_allowed_passages() -> None:
+    passages = [[n] * 5 for n in range(100, 160)]
+    builder = PairBuilder(DeviceText(flat([[5]]), CPU), DeviceText(flat(passages), CPU), Template(), 24)
+    torch.manual_seed(0)
+    own = torch.arange(50, 60)
+    longer, number = _hide(builder, own, 200, 40)
+    ids, mask = longer.build(torch.zeros(10, dtype=torch.int64), number)
+    for row in range(10):
+        others = set(ids[row, : int(mask[row].sum())].tolist()) - {0, 2, 5, 150 + row}
+        assert len(others) > 10
+        assert max(others) < 140
+
+
+class Broken(KeyboardInterrupt):
+    """The run is broken off here."""
+
+
+def test_a_run_that_was_broken_off_ends_where_an_unbroken_one_does(tmp_path: Path) -> None:
+    builder, lists = toy(1)
+    recipe = replace(RECIPE, steps=30, looks=2, dropout=0.2, long_share=0.4)
+
+    def trained(folder: Path, breaks: list[int]) -> dict[str, Tensor]:
+        model = JinaBert.from_weights(random_weights(replace(TINY, hidden_dropout=0.2)))
+        looks = 0
+
+        def evaluate() -> str:
+            nonlocal looks
+            looks += 1
+            if looks in breaks:
+                raise Broken
+            return ""
+
+        train_rank(model, builder, lists, recipe, folder, "key", 3, evaluate)
+        return dict(model.state_dict())
+
+    unbroken = trained(tmp_path / "unbroken", [])
+    with pytest.raises(Broken):
+        trained(tmp_path / "broken", [1])
+    assert (tmp_path / "broken" / "checkpoint.pt").exists()
+    for name, tensor in trained(tmp_path / "broken", []).items():
+        assert torch.equal(tensor, unbroken[name]), name
+
+
+def test_an_evaluation_may_say_that_it_is_enough(tmp_path: Path) -> None:
+    def evaluate() -> str:
+        raise Enough
+
+    model = JinaBert.from_weights(random_weights(TINY))
+    stage = train_rank(model, *toy(1), replace(RECIPE, looks=3), tmp_path, "key", 0, evaluate)
+    assert stage.step == pytest.approx(RECIPE.steps / 4, abs=1)
+    assert not model.training
+
+
+def test_a_list_without_teacher_scores_teaches_by_its_labels_alone() -> None:
+    builder, lists = toy(1, n_lists=6)
+    lists.teacher[:3] = np.nan
+    model = JinaBert.from_weights(random_weights(TINY))
+    losses = {
+        name: _step(model, builder, _to(lists, rows, CPU), replace(RECIPE, losses={name: 1.0}), 0.0)
+        for name, rows in (("listwise_kl", np.arange(3)), ("label_cross_entropy", np.arange(3)))
+    }
+    assert losses["listwise_kl"] == 0.0
+    assert losses["label_cross_entropy"] > 0.0
 
 
 @given(seed=st.integers(0, 10_000), max_length=st.integers(10, 40), spare=st.integers(0, 100))

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import platform
-import subprocess
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +11,8 @@ from tokenizers import Tokenizer
 
 from tinyrerank.model.weights import Weights, load_weights
 from tinyrerank.train.card import model_card
+from tinyrerank.train.manifest import sha256, surroundings
 from tinyrerank.train.recipe import Recipe
-
-_LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "safetensors", "tinyrerank")
 
 
 def export(recipe: Recipe, data: Path, work: Path, out: Path) -> None:
@@ -47,50 +42,11 @@ def make_manifest(recipe: Recipe, data: Path, work: Path, out: Path, weights: We
         "name": recipe.name,
         "parameters": sum(int(t.size) for t in weights.tensors.values()),
         "files": {
-            name: _sha256(out / name) for name in ("config.json", "model.safetensors", "tokenizer.json")
+            name: sha256(out / name) for name in ("config.json", "model.safetensors", "tokenizer.json")
         },
         "recipe": asdict(recipe),
-        "data": {name: _sha256(data / "train" / f"{name}.jsonl.gz") for name in names},
+        "data": {name: sha256(data / "train" / f"{name}.jsonl.gz") for name in names},
         "stages": log,
         "teachers": json.loads(teachers.read_text()) if teachers.exists() else {},
-        "revision": _revision(),
-        "libraries": {name: found for name in _LIBRARIES if (found := _version(name))},
-        "machine": {"python": platform.python_version(), "system": platform.system(), "cpu": _cpu()},
+        **surroundings(),
     }
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
-
-
-def _revision() -> str:
-    """The commit of the code, or ``unknown`` outside a checkout."""
-    try:
-        found = subprocess.run(
-            ["git", "rev-parse", "HEAD"],  # noqa: S607 - whichever git the user has
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return found.stdout.strip()
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
-        platform.machine(),
-    )

@@ -8,7 +8,7 @@ mean of the teacher's: a signal for every token (after TinyBERT, Jiao et al. 202
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from tinyrerank.model.jinabert import JinaBert
-from tinyrerank.train.optim import Stage
+from tinyrerank.train.optim import Order, Stage, seed_step
 from tinyrerank.train.progress import StageProgress
 from tinyrerank.train.recipe import StageRecipe
 from tinyrerank.train.teachers import autocast
@@ -128,27 +128,23 @@ def distill_hidden(
     matched = [(middle, layers[middle - 1] + 1, 0.5), (model.config.n_layers, n_teacher, 1.0)]
     progress = StageProgress("hidden states", stage.fraction)
     running = float("nan")
+    mean_words = float(text.counts.float().mean())
+    size = max(1, int(recipe.tokens / min(mean_words * 1.3, recipe.max_length)))
+    order = Order(len(text.counts), size, seed)
     model.train()
-    for rows in _draws(len(text.counts), recipe, seed + stage.step, float(text.counts.float().mean())):
-        if stage.fraction >= 1:
-            break
-        loss = _step(model, teacher, templates, text, rows.to(device), recipe, matched)
-        stage.update()
-        running = float(loss)
-        progress.show(stage.fraction, stage.step, f"loss {running:.4f}")
-        stage.save_when_due()
+    with stage.kept_on_interrupt():
+        while stage.fraction < 1:
+            seed_step(seed, stage.step)
+            rows = torch.from_numpy(order.rows(stage.step)).to(device)
+            loss = _step(model, teacher, templates, text, rows, recipe, matched)
+            stage.update()
+            running = float(loss)
+            progress.show(stage.fraction, stage.step, f"loss {running:.4f}")
+            stage.save_when_due()
     stage.finish()
     model.eval()
     progress.show(1.0, stage.step, f"loss {running:.4f}", now=True)
     return running
-
-
-def _draws(n: int, recipe: StageRecipe, seed: int, mean_words: float) -> Iterator[Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    size = max(1, int(recipe.tokens / min(mean_words * 1.3, recipe.max_length)))
-    while True:
-        order = torch.randperm(n, generator=generator)
-        yield from torch.split(order, size)
 
 
 def _step(

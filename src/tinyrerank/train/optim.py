@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from tinyrerank.errors import DataError
@@ -15,6 +19,36 @@ from tinyrerank.train.recipe import StageRecipe
 
 _AVERAGE_EVERY = 8
 _SAVE_EVERY_S = 120.0
+
+
+class Order:
+    """Which rows each step sees: epoch after epoch, shuffled anew; a step's rows depend on its number alone.
+
+    So a run that was broken off goes on with the very rows that it would have seen.
+
+    Args:
+        n: rows in all.
+        size: rows of one step; the rest of an epoch that fills no step is left out.
+        seed: decides all.
+    """
+
+    def __init__(self, n: int, size: int, seed: int) -> None:
+        self.n, self.size, self.seed = n, min(size, n), seed
+        self._epoch, self._rows = -1, np.zeros(0, dtype=np.int64)
+
+    def rows(self, step: int) -> NDArray[np.int64]:
+        """Rows of one step, (size,)."""
+        epoch, place = divmod(step, max(1, self.n // self.size))
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._rows = np.random.default_rng((self.seed, epoch)).permutation(self.n)
+        return self._rows[place * self.size : (place + 1) * self.size]
+
+
+def seed_step(seed: int, step: int) -> np.random.Generator:
+    """All chance of a step depends on its number alone: torch's (dropout and the like), and the result's."""
+    torch.manual_seed(1_000_003 * seed + step)
+    return np.random.default_rng((seed, step, 1))
 
 
 class Stage:
@@ -74,6 +108,15 @@ class Stage:
         now = time.monotonic()
         self.elapsed_s += now - self._tick
         self._tick = now
+
+    @contextmanager
+    def kept_on_interrupt(self) -> Iterator[None]:
+        """Within it, an interrupt (Ctrl-C) writes the checkpoint before it goes on."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.save()
+            raise
 
     def save_when_due(self) -> None:
         """Write the checkpoint every few minutes."""

@@ -5,21 +5,24 @@ stage       what it does                                what it leaves in the wo
 ==========  ==========================================  =====================================
 pool        reads data, synthesizes queries             ``pool/``
 tokenizer   learns the vocabulary                       ``tokenizer.json``
-teach       mines lists, trains and asks the teachers   ``lists.npz``, ``dev.json``, ``teachers.json``
+mine        composes candidate lists                    ``mined.npz``, ``dev.npz``, ``dev.json``
+teach       trains and asks the teachers                ``lists.npz``, ``teachers.json``
 hidden      hidden-state distillation                   ``hidden/``
 rank        ranking distillation, in rounds             ``rank-1/`` and on
 export      int8 folder, manifest, model card           the output folder
 ==========  ==========================================  =====================================
+
+Each also leaves ``manifests/STAGE.json``: the part of the recipe that it followed, hashes of what it made,
+code revision, libraries, machine, seconds.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +37,8 @@ from tinyrerank.model.jinabert import JinaBert
 from tinyrerank.model.weights import load_weights
 from tinyrerank.train.export import export
 from tinyrerank.train.hidden import AlignedText, distill_hidden
+from tinyrerank.train.manifest import part_key, stage_manifest
 from tinyrerank.train.mine import Lists
-from tinyrerank.train.optim import Stage
 from tinyrerank.train.pool import Pool, build_pool
 from tinyrerank.train.rank import train_rank
 from tinyrerank.train.recipe import Recipe, StageRecipe
@@ -46,7 +49,13 @@ from tinyrerank.train.tokens import DeviceText, Flat, PairBuilder, Template, enc
 from tinyrerank.train.tune import DevLists, dev_scores
 from tinyrerank.train.warmstart import warm_start
 
-STAGES = ("pool", "tokenizer", "teach", "hidden", "rank", "export")
+STAGES = ("pool", "tokenizer", "mine", "teach", "hidden", "rank", "export")
+
+#: What of the recipe each stage depends on, itself and through the stages before it.
+_POOL = ("seed", "data")
+_TOKENIZER = (*_POOL, "tokenizer", "warm_start")
+_MINE = (*_TOKENIZER, "mine", "teacher")
+_HIDDEN = (*_TOKENIZER, "hidden")
 
 
 @dataclass(slots=True)
@@ -60,6 +69,7 @@ class Pipeline:
         out: the model folder that the stage export writes.
         device: where tensors live.
         report_on: BEIR folders whose given lists the teachers rank for the record (never for tuning).
+        cache: what teachers said, by content; runs may share it.
     """
 
     recipe: Recipe
@@ -68,57 +78,130 @@ class Pipeline:
     out: Path
     device: torch.device
     report_on: list[Path]
+    cache: Path
 
     def run(self, stages: list[str]) -> None:
         """Run the named stages in order; those already done are passed over."""
         for name in STAGES:
             if name in stages:
-                start = time.monotonic()
                 step: Callable[[], None] = getattr(self, name)
                 step()
-                self._note(name, seconds=round(time.monotonic() - start, 1))
 
     def pool(self) -> None:
         """Read data and synthesize queries."""
-        if not (self.work / "pool/queries.jsonl").exists():
-            pool = build_pool(self.recipe.data, self.data, self.recipe.seed)
-            pool.save(self.work / "pool")
-            _say(f"pool: {len(pool.passages):,} passages, {len(pool.queries):,} queries")
+        made = ("pool/passages.jsonl", "pool/queries.jsonl")
+        self._stage("pool", _POOL, made, self._make_pool)
 
     def tokenizer(self) -> None:
         """Learn the student's vocabulary from all trainable passages and queries, sampled or not."""
-        path = self.work / "tokenizer.json"
-        if not path.exists():
-            everything = replace(self.recipe.data, max_queries=0, max_passages=0, dev=[])
-            pool = build_pool(everything, self.data, self.recipe.seed)
-            texts = [*pool.passages[: pool.n_trainable], *(q.text for q in pool.queries if not q.held_out)]
-            words = whole_words(Path(self.recipe.warm_start.folder) / "tokenizer.json")
-            train_tokenizer(texts, self.recipe.tokenizer, words).save(str(path))
-            _say(f"tokenizer: {Tokenizer.from_file(str(path)).get_vocab_size():,} entries")
+        self._stage("tokenizer", _TOKENIZER, ("tokenizer.json",), self._make_tokenizer)
+
+    def mine(self) -> None:
+        """Compose candidate lists, and held-out ones to look at."""
+        if not (self.work / "lists.npz").exists():
+            self._stage("mine", _MINE, ("mined.npz", "dev.npz", "dev.json"), self._make_lists)
 
     def teach(self) -> None:
-        """Mine candidate lists and have the teachers score them."""
-        if (self.work / "lists.npz").exists():
+        """Have the teachers score the lists."""
+        self._stage("teach", _MINE, ("lists.npz", "teachers.json"), self._ask_teachers)
+
+    def hidden(self) -> None:
+        """Start from the encoder and match its hidden states on plain text."""
+        self._stage("hidden", _HIDDEN, ("hidden/model.safetensors",), self._distill_hidden)
+
+    def rank(self) -> None:
+        """Distil the teachers' rankings into the student, round after round."""
+        start = time.monotonic()
+        for number in range(1, len(self.recipe.rank) + 1):
+            name = f"rank-{number}"
+
+            def work(number: int = number) -> dict[str, Any]:
+                return self._rank_round(number)
+
+            # A round depends on those before it, but not on those after it.
+            parts = (*_MINE, "hidden", *(f"rank.{n}" for n in range(number)))
+            self._stage(name, parts, (f"{name}/model.safetensors",), work)
+        seconds = self._log().get("rank", {}).get("seconds", 0.0) + time.monotonic() - start
+        self._note("rank", seconds=round(seconds, 1))
+
+    def export(self) -> None:
+        """Write the int8 folder, its manifest and its card."""
+        export(self.recipe, self.data, self.work, self.out)
+        _say(f"model: {self.out}")
+
+    def _stage(
+        self, name: str, parts: tuple[str, ...], made: tuple[str, ...], work: Callable[[], dict[str, Any]]
+    ) -> None:
+        """Do a stage, unless what it makes is there.
+
+        Args:
+            name: of the stage.
+            parts: keys of the recipe that it depends on.
+            made: files below the working folder that it leaves.
+            work: does it; what it returns goes into log and manifest.
+
+        Raises:
+            DataError: what it makes is there, but another recipe made it.
+        """
+        manifest = self.work / "manifests" / f"{name}.json"
+        if all((self.work / file).exists() for file in made):
+            if manifest.exists() and json.loads(manifest.read_text())["key"] != part_key(self.recipe, parts):
+                raise DataError(
+                    f"{self.work}: the stage {name} was made by another recipe ({', '.join(parts)} count);"
+                    f" delete {made[0]} and what follows from it, or choose another --work folder"
+                )
             return
+        start = time.monotonic()
+        facts = work()
+        self._note(name, **facts, seconds=round(time.monotonic() - start, 1))
+        manifest.parent.mkdir(exist_ok=True)
+        content = stage_manifest(name, self.recipe, parts, self.work, made, self._log()[name])
+        manifest.write_text(json.dumps(content, indent=2) + "\n")
+
+    def _make_pool(self) -> dict[str, Any]:
+        pool = build_pool(self.recipe.data, self.data, self.recipe.seed)
+        pool.save(self.work / "pool")
+        _say(f"pool: {len(pool.passages):,} passages, {len(pool.queries):,} queries")
+        return {"passages": len(pool.passages), "queries": len(pool.queries)}
+
+    def _make_tokenizer(self) -> dict[str, Any]:
+        everything = replace(self.recipe.data, max_queries=0, max_passages=0, dev=[])
+        pool = build_pool(everything, self.data, self.recipe.seed)
+        texts = [*pool.passages[: pool.n_trainable], *(q.text for q in pool.queries if not q.held_out)]
+        words = whole_words(Path(self.recipe.warm_start.folder) / "tokenizer.json")
+        tokenizer = train_tokenizer(texts, self.recipe.tokenizer, words)
+        tokenizer.save(str(self.work / "tokenizer.json"))
+        _say(f"tokenizer: {tokenizer.get_vocab_size():,} entries")
+        return {"entries": tokenizer.get_vocab_size()}
+
+    def _make_lists(self) -> dict[str, Any]:
         pool = self._pool()
         queries, passages = self._tokens(pool)
-        teaching = Teaching(self.recipe, pool, self.work, self.device, self._key())
-        lists, dev = teaching.mine(queries, passages)
-        quality = teaching.label(lists, dev)
-        (self.work / "teachers.json").write_text(json.dumps(quality, indent=2) + "\n")
+        lists, dev = self._teaching(pool, _MINE, teachers=1).mine(queries, passages)
         np.savez(
             self.work / "dev.npz", query=dev.query, candidate=dev.candidate, gain=dev.gain, ideal=dev.ideal
         )
         (self.work / "dev.json").write_text(json.dumps(dev.source))
+        lists.save(self.work / "mined.npz")
+        return {"lists": len(lists.query), "held_out": len(dev.query)}
+
+    def _ask_teachers(self) -> dict[str, Any]:
+        if not (self.work / "mined.npz").exists():
+            raise DataError(f"{self.work}: no mined lists here; run the stage mine first")
+        teaching, lists = self._teaching(self._pool(), _MINE), Lists.load(self.work / "mined.npz")
+        quality = teaching.label(lists, self._dev())
+        (self.work / "teachers.json").write_text(json.dumps(quality, indent=2) + "\n")
         lists.save(self.work / "lists.npz")
         if self.report_on:
             teaching.report(self.report_on)
+        return {"lists": len(lists.query)}
 
-    def hidden(self) -> None:
-        """Start from the encoder and match its hidden states on plain text."""
+    def _teaching(self, pool: Pool, parts: tuple[str, ...], teachers: int | None = None) -> Teaching:
+        key = part_key(self.recipe, parts)
+        return Teaching(self.recipe, pool, self.work, self.device, key, self.cache, teachers)
+
+    def _distill_hidden(self) -> dict[str, Any]:
         folder = self.work / "hidden"
-        if (folder / "model.safetensors").exists():
-            return
         pool, tokenizer = self._pool(), self._tokenizer()
         start = Path(self.recipe.warm_start.folder)
         config = ModelConfig(hidden_dropout=0.1)
@@ -127,7 +210,7 @@ class Pipeline:
             warm_start(start, self.recipe.warm_start.layers, tokenizer, config, self.recipe.seed, sample)
         ).to(self.device)
         set_dropout(model, self.recipe.hidden.dropout)
-        theirs = TeacherText(start, "bert")
+        theirs = TeacherText(start)
         text = AlignedText(pool.passages[: pool.n_trainable], [tokenizer, theirs.tokenizer], self.device)
         loss = distill_hidden(
             model,
@@ -136,24 +219,19 @@ class Pipeline:
             text,
             self.recipe.hidden,
             folder,
-            self._key(),
+            part_key(self.recipe, _HIDDEN),
             self.recipe.seed,
             self.recipe.warm_start.layers,
         )
-        self._note("hidden", loss=loss)
         model.to_weights().save(folder)
+        return {"loss": loss}
 
-    def rank(self) -> None:
-        """Distil the teachers' rankings into the student, round after round."""
-        start = self.work / "hidden"
-        for number, recipe in enumerate(self.recipe.rank, 1):
-            folder = self.work / f"rank-{number}"
-            if not (folder / "model.safetensors").exists():
-                self._rank_round(number, recipe, start, folder)
-            start = folder
-
-    def _rank_round(self, number: int, recipe: StageRecipe, start: Path, folder: Path) -> None:
-        queries, passages = self._tokens(self._pool())
+    def _rank_round(self, number: int) -> dict[str, Any]:
+        recipe: StageRecipe = self.recipe.rank[number - 1]
+        folder = self.work / f"rank-{number}"
+        start = self.work / (f"rank-{number - 1}" if number > 1 else "hidden")
+        pool = self._pool()
+        queries, passages = self._tokens(pool)
         model = JinaBert.from_weights(load_weights(start)).to(self.device)
         set_dropout(model, recipe.dropout)
         texts = (DeviceText(queries, self.device), DeviceText(passages, self.device))
@@ -165,25 +243,21 @@ class Pipeline:
         def look() -> dict[str, float]:
             return dev_scores(model, whole, dev, self.device)
 
-        if number == 1:
+        if number == 1 and "dev_before" not in self._log().get("rank-1", {}):
             self._note("rank-1", dev_before=look())
-        stage: Stage = train_rank(
+        stage = train_rank(
             model,
             builder,
             Lists.load(self.work / "lists.npz"),
             recipe,
             folder,
-            self._key(),
+            part_key(self.recipe, (*_MINE, "hidden", *(f"rank.{n}" for n in range(number)))),
             self.recipe.seed + number - 1,
             evaluate=lambda: f"dev NDCG@10 {look()['mean']:.4f}",
+            n_fillers=pool.n_trainable,
         )
-        self._note(f"rank-{number}", steps=stage.step, dev_after=look())
         model.to_weights().save(folder)
-
-    def export(self) -> None:
-        """Write the int8 folder, its manifest and its card."""
-        export(self.recipe, self.data, self.work, self.out)
-        _say(f"model: {self.out}")
+        return {"steps": stage.step, "dev_after": look()}
 
     def _pool(self) -> Pool:
         if not (self.work / "pool/queries.jsonl").exists():
@@ -205,14 +279,15 @@ class Pipeline:
             source = json.loads((self.work / "dev.json").read_text())
             return DevLists(f["query"], f["candidate"], f["gain"], f["ideal"], source)
 
-    def _key(self) -> str:
-        return hashlib.sha256(json.dumps(asdict(self.recipe), sort_keys=True).encode()).hexdigest()[:16]
+    def _log(self) -> dict[str, Any]:
+        path = self.work / "log.json"
+        log: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        return log
 
     def _note(self, stage: str, **facts: Any) -> None:  # noqa: ANN401 - whatever JSON takes
-        path = self.work / "log.json"
-        log = json.loads(path.read_text()) if path.exists() else {}
+        log = self._log()
         log.setdefault(stage, {}).update(facts)
-        path.write_text(json.dumps(log, indent=2) + "\n")
+        (self.work / "log.json").write_text(json.dumps(log, indent=2) + "\n")
 
 
 def set_dropout(model: nn.Module, p: float) -> None:

@@ -108,7 +108,7 @@ def read_jsonl(path: Path, *texts: str) -> Iterator[dict[str, Any]]:
         raise DataError(f"{path}: cannot be read ({error}); download it again") from None
 
 
-class _Passages:
+class Passages:
     """Passages, unique by their words."""
 
     def __init__(self) -> None:
@@ -116,6 +116,7 @@ class _Passages:
         self._ids: dict[bytes, int] = {}
 
     def add(self, text: str) -> int:
+        """The number of a passage, a new one if it is not here yet."""
         text = " ".join(text.split())[:MAX_PASSAGE_CHARS]
         key = hashlib.blake2b(text.casefold().encode(errors="replace"), digest_size=12).digest()
         if key not in self._ids:
@@ -136,7 +137,7 @@ def build_pool(recipe: DataRecipe, data: Path, seed: int) -> Pool:
         DataError: a file is missing or malformed.
     """
     rng = random.Random(seed)
-    passages = _Passages()
+    passages = Passages()
     queries: list[Query] = []
     titled: list[tuple[str, int]] = []
     for name in recipe.labelled:
@@ -170,7 +171,7 @@ def build_pool(recipe: DataRecipe, data: Path, seed: int) -> Pool:
     queries = [q for q in queries if q.held_out or answers.isdisjoint(q.positives)]
     if recipe.max_queries:
         queries = _sample_queries(queries, recipe.max_queries, rng)
-    kept = _Passages()
+    kept = Passages()
     if recipe.max_passages:
         queries = _sample_passages(passages.texts, kept, queries, listed, recipe.max_passages, rng)
         passages, n_trainable = kept, len(kept.texts)
@@ -205,7 +206,7 @@ def _even_sample(queries: list[Query], n: int, rng: random.Random) -> list[Query
 
 
 def _sample_passages(
-    texts: list[str], kept: _Passages, queries: list[Query], first: list[int], n: int, rng: random.Random
+    texts: list[str], kept: Passages, queries: list[Query], first: list[int], n: int, rng: random.Random
 ) -> list[Query]:
     """Fill ``kept`` and point the queries at it; a query keeps at most four of its negatives."""
     new: dict[int, int] = {}
@@ -236,7 +237,7 @@ def _sample_passages(
 
 
 def _labelled(
-    name: str, data: Path, passages: _Passages, held_out: int, rng: random.Random
+    name: str, data: Path, passages: Passages, held_out: int, rng: random.Random
 ) -> Iterable[Query]:
     merged: dict[str, Query] = {}
     for row in read_jsonl(data / "train" / f"{name}.jsonl.gz", "query", "positive"):
@@ -256,7 +257,7 @@ def _labelled(
     ]
 
 
-def _dev(name: str, data: Path, passages: _Passages) -> Iterator[Query]:
+def _dev(name: str, data: Path, passages: Passages) -> Iterator[Query]:
     folder = data / "eval" / name
     ids = {
         row["_id"]: passages.add(f"{row.get('title', '')} {row['text']}".strip())

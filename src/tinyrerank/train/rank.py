@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from copy import copy
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from tinyrerank.errors import DataError
 from tinyrerank.model.jinabert import JinaBert
 from tinyrerank.train.losses import LOSSES
 from tinyrerank.train.mine import Lists
-from tinyrerank.train.optim import Stage
+from tinyrerank.train.optim import Order, Stage, seed_step
 from tinyrerank.train.progress import StageProgress
 from tinyrerank.train.quantize import rounded
 from tinyrerank.train.recipe import StageRecipe
@@ -25,6 +25,10 @@ from tinyrerank.train.teachers import autocast
 from tinyrerank.train.tokens import DeviceText, PairBuilder, by_length
 
 Evaluation = Callable[[], str]
+
+
+class Enough(Exception):  # noqa: N818 - not an error
+    """Raised by an evaluation to end the stage here."""
 
 
 def train_rank(
@@ -36,18 +40,24 @@ def train_rank(
     key: str,
     seed: int,
     evaluate: Evaluation | None = None,
+    n_fillers: int | None = None,
 ) -> Stage:
     """Train a cross-encoder on lists.
+
+    A run of so many steps that is broken off and goes on from its checkpoint ends where an unbroken one would
+    have (bit for bit on a CPU with one thread); one that ends by minutes depends on the clock.
 
     Args:
         model: maps ids and mask (B, T) to logits (B, 1); a student or a teacher, on the training device.
         builder: makes its pairs.
-        lists: candidates with labels and teacher scores.
+        lists: candidates with labels and teacher scores; a list whose scores are NaN has labels only.
         recipe: the stage.
         folder: for checkpoints.
         key: what the checkpoints belong to.
-        seed: for the order of lists.
-        evaluate: called a few times on the way; its text goes to the progress line.
+        seed: for the order of lists and all else that is drawn.
+        evaluate: called a few times on the way; its text goes to the progress line. It may raise
+            :class:`Enough`.
+        n_fillers: passages 0..n_fillers may surround evidence in long documents; None allows all.
 
     Returns:
         The finished stage; the model holds the averaged weights and is in eval mode.
@@ -58,35 +68,41 @@ def train_rank(
     device = next(model.parameters()).device
     stage = Stage(model, recipe, folder, key)
     stage.resume()
-    per_list = _mean_list_tokens(builder, lists)
-    size = max(1, round(recipe.tokens / per_list))
+    per_list = mean_list_tokens(builder, lists)
+    order = Order(len(lists.query), max(1, round(recipe.tokens / per_list)), seed)
     progress = StageProgress("ranking", stage.fraction)
     running, next_look, note = float("nan"), _next_look(stage), ""
     model.train()
-    generator = np.random.default_rng(seed + stage.step)
-    for rows in _draws(len(lists.query), size, generator):
-        if stage.fraction >= 1:
-            break
-        long = generator.random() < recipe.long_share
-        chosen = (
-            rows[: max(1, int(size * per_list / (recipe.long_tokens * lists.candidate.shape[1])))]
-            if long
-            else rows
-        )
-        loss = _step(model, builder, _to(lists, chosen, device), recipe, stage.fraction, long=long)
-        stage.update()
-        running = loss if math.isnan(running) else 0.98 * running + 0.02 * loss
-        progress.show(stage.fraction, stage.step, f"loss {running:.4f}{note}")
-        stage.save_when_due()
-        if evaluate and next_look <= stage.fraction < 1:
-            next_look = _next_look(stage)
-            model.eval()
-            note = "; " + evaluate()
-            model.train()
+    with stage.kept_on_interrupt(), suppress(Enough):
+        while stage.fraction < 1:
+            chance = seed_step(seed, stage.step)
+            rows, long_tokens = order.rows(stage.step), _long_tokens(recipe, chance)
+            if long_tokens:
+                fit = int(recipe.tokens / (long_tokens * lists.candidate.shape[1]))
+                rows = rows[: max(1, fit)]
+            batch = _to(lists, rows, device)
+            loss = _step(model, builder, batch, recipe, stage.fraction, long_tokens, n_fillers)
+            stage.update()
+            running = loss if math.isnan(running) else 0.98 * running + 0.02 * loss
+            progress.show(stage.fraction, stage.step, f"loss {running:.4f}{note}")
+            stage.save_when_due()
+            if evaluate and next_look <= stage.fraction < 1:
+                next_look = _next_look(stage)
+                model.eval()
+                note = "; " + evaluate()
+                model.train()
     stage.finish()
     model.eval()
     progress.show(1.0, stage.step, f"loss {running:.4f}{note}", now=True)
     return stage
+
+
+def _long_tokens(recipe: StageRecipe, chance: np.random.Generator) -> int:
+    """Length of this step's documents: 0 as they are, else drawn evenly on a logarithmic scale."""
+    if chance.random() >= recipe.long_share:
+        return 0
+    shortest = min(2 * recipe.max_length, recipe.long_tokens)
+    return round(shortest * float((recipe.long_tokens / shortest) ** chance.random()))
 
 
 def _next_look(stage: Stage) -> float:
@@ -95,16 +111,8 @@ def _next_look(stage: Stage) -> float:
     return (math.floor(stage.fraction * parts) + 1) / parts
 
 
-def _draws(n: int, size: int, generator: np.random.Generator) -> Iterator[NDArray[np.int64]]:
-    while True:
-        order = generator.permutation(n)
-        for start in range(0, n - size + 1, size):
-            yield order[start : start + size]
-        if n < size:
-            yield order
-
-
-def _mean_list_tokens(builder: PairBuilder, lists: Lists) -> float:
+def mean_list_tokens(builder: PairBuilder, lists: Lists) -> float:
+    """Tokens of all pairs of a list, on average over a sample."""
     sample = np.random.default_rng(0).permutation(len(lists.query))[:500]
     device = builder.queries.ids.device
     query, candidate, real = (t.to(device) for t in _pairs(lists.query[sample], lists.candidate[sample]))
@@ -132,39 +140,60 @@ def _step(
     batch: tuple[Tensor, Tensor, Tensor, Tensor, Tensor],
     recipe: StageRecipe,
     fraction: float,
-    *,
-    long: bool,
+    long_tokens: int = 0,
+    n_fillers: int | None = None,
 ) -> float:
+    """Gradients of one batch of lists, passages hidden in ``long_tokens`` if above 0; returns its loss."""
     query, candidate, real, label, teacher = batch
     pair_query, pair_passage = query[real], candidate[real]
-    if long:
-        builder, pair_passage = _hide(builder, pair_passage, recipe.long_tokens)
+    if long_tokens:
+        builder, pair_passage = _hide(builder, pair_passage, long_tokens, n_fillers)
     device = real.device
+    n_query, n_passage = builder.lengths(pair_query, pair_passage)
+    lengths = n_query + n_passage + builder.template.n_specials
+    parts = list(by_length(lengths, recipe.micro_tokens))
+    seeds = torch.randint(1 << 62, (len(parts),)).tolist()
+
+    def score(n: int) -> Tensor:
+        torch.manual_seed(seeds[n])
+        ids, mask = builder.build(pair_query[parts[n]], pair_passage[parts[n]])
+        with autocast(device):
+            out: Tensor = model(ids, mask)[:, 0].float()
+        return out
+
     round_weights = isinstance(model, JinaBert) and fraction > 1 - recipe.quantize_share
     with rounded(model) if round_weights and isinstance(model, JinaBert) else nullcontext():
-        n_query, n_passage = builder.lengths(pair_query, pair_passage)
-        order, parts = [], []
-        # Every micro-batch keeps its graph: a list's candidates differ in length and meet again in the loss.
-        for rows in by_length(n_query + n_passage + builder.template.n_specials, recipe.micro_tokens):
-            ids, mask = builder.build(pair_query[rows], pair_passage[rows])
-            with autocast(device):
-                parts.append(model(ids, mask)[:, 0].float())
-            order.append(rows)
-        logits = torch.cat(parts)[torch.cat(order).argsort()]
-        student = torch.zeros(real.shape, device=device).masked_scatter(real, logits)
+        # Candidates of a list differ in length and meet again in the loss: either every micro-batch keeps
+        # its graph, or (long documents) they run twice, and a graph lives for one micro-batch only.
+        with torch.set_grad_enabled(not long_tokens):
+            logits = torch.cat([score(n) for n in range(len(parts))])
+        if long_tokens:
+            logits.requires_grad_()
+        place = torch.cat(parts).argsort()
+        student = torch.zeros(real.shape, device=device).masked_scatter(real, logits[place])
+        judged = real & ~teacher.isnan()
+        teacher = teacher.nan_to_num() / recipe.temperature
         loss = torch.zeros((), device=device)
         for name, weight in recipe.losses.items():
-            loss = loss + weight * LOSSES[name](student, teacher / recipe.temperature, label, real)
+            mask = real if name == "label_cross_entropy" else judged
+            loss = loss + weight * LOSSES[name](student, teacher, label, mask)
         loss.backward()  # type: ignore[no-untyped-call]
+        if long_tokens and logits.grad is not None:
+            gradients = torch.split(logits.grad, [len(part) for part in parts])
+            for n, gradient in enumerate(gradients):
+                score(n).backward(gradient)  # type: ignore[no-untyped-call]
     return float(loss.detach())
 
 
-def _hide(builder: PairBuilder, passage: Tensor, n_tokens: int) -> tuple[PairBuilder, Tensor]:
-    """Put every passage at a random place among random others, ``n_tokens`` in all."""
+def _hide(
+    builder: PairBuilder, passage: Tensor, n_tokens: int, n_fillers: int | None = None
+) -> tuple[PairBuilder, Tensor]:
+    """Put every passage at a random place among others of 0..n_fillers, ``n_tokens`` in all."""
     text = builder.passages
     device = passage.device
-    n_others = max(1, int(n_tokens / float(text.lengths.float().mean())) - 1)
-    others = torch.randint(0, len(text.lengths), (len(passage), n_others), device=device)
+    fillers = text.lengths[:n_fillers]
+    n_others = max(1, int(n_tokens / float(fillers.float().mean())) - 1)
+    others = torch.randint(0, len(fillers), (len(passage), n_others), device=device)
     place = torch.randint(0, n_others + 1, (len(passage), 1), device=device)
     slots = torch.cat([others, passage[:, None]], dim=1)
     # The last column (the passage) moves to its place; the one that stood there takes the end.

@@ -22,6 +22,7 @@ class SynthRecipe:
     keywords: int = 0
     sentences: int = 0
     halves: int = 0
+    spans: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +140,8 @@ class StageRecipe:
         losses: name of each loss and its weight (ranking stages).
         temperature: the teacher's scores are divided by it (ranking stages).
         long_share: share of lists whose documents are hidden in longer ones (ranking stages).
-        long_tokens: length of those.
+        long_tokens: tokens of those at most, drawn step by step on a logarithmic scale from twice
+            ``max_length``; each runs twice, so that memory holds one micro-batch at a time.
         quantize_share: last share of the steps that sees int8 weights.
         average: decay of the running average of weights; 0 keeps the last weights.
         dropout: of the student while it trains.

@@ -1,9 +1,9 @@
 """Queries made from plain text, so that few labels go far.
 
-Five kinds, each after something that people send to a reranker: a heading (``title``), a heading asked as a
+Six kinds, each after something that people send to a reranker: a heading (``title``), a heading asked as a
 question (``question``), a few telling words (``keywords``), a sentence as a claim (``sentence``; the inverse
-cloze task of Lee et al. 2019, arXiv 1906.00300) and half a passage as an argument (``half``). None is a
-label: teachers judge every pair.
+cloze task of Lee et al. 2019, arXiv 1906.00300), half a passage as an argument (``half``), and a run of words
+from anywhere (``span``; for text without sentence marks). None is a label: teachers judge every pair.
 """
 
 from __future__ import annotations
@@ -58,6 +58,14 @@ def synthesize(
         ordered = list(dict.fromkeys(w.lower() for w in words if w.lower() in chosen))
         if len(ordered) > 1:
             yield "keywords", " ".join(ordered), number
+    yield from _parts(passages, recipe, rng)
+
+
+def _parts(
+    passages: Sequence[str], recipe: SynthRecipe, rng: random.Random
+) -> Iterator[tuple[str, str, int]]:
+    """Queries that are part of their passage: sentences, halves, spans."""
+    n = len(passages)
     for number in _sample(n, recipe.sentences, rng):
         sentences = [s for s in _SENTENCE.split(passages[number]) if 6 <= len(s.split()) <= 40]
         if len(sentences) > 1:
@@ -67,6 +75,12 @@ def synthesize(
         if len(sentences) > 3:
             cut = len(sentences) // 2
             yield "half", " ".join(sentences[:cut] if rng.random() < 0.5 else sentences[cut:])[:1500], number
+    for number in _sample(n, recipe.spans, rng):
+        words = passages[number].split()
+        if len(words) > 15:
+            length = rng.randint(5, 14)
+            start = rng.randrange(len(words) - length)
+            yield "span", " ".join(words[start : start + length]).strip(" .,;:"), number
 
 
 def _titles(

@@ -14,43 +14,76 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tinyrerank.evaluate.first_stage import load_task
+from tinyrerank.train.cache import Cache, digest_rows, digests, identity, identity_of
 from tinyrerank.train.mine import Bm25, Lists, doubt, mine, nearest
 from tinyrerank.train.pool import Pool
 from tinyrerank.train.progress import Progress
 from tinyrerank.train.rank import train_rank
 from tinyrerank.train.recipe import Recipe, StageRecipe, TeacherRecipe
-from tinyrerank.train.teachers import CrossTeacher, TeacherText, embed, load_backbone, similarities
+from tinyrerank.train.teachers import (
+    CrossTeacher,
+    TeacherText,
+    embed,
+    load_backbone,
+    score_pairs,
+    similarities,
+)
 from tinyrerank.train.tokens import DeviceText, Flat, PairBuilder
 from tinyrerank.train.tune import DevLists, dev_scores, make_dev_lists, score_lists
 
 _DOUBT_MARGIN = 0.3
 _COSINE_TEMPERATURE = 0.35
+_CHUNK = 16_384  # texts embedded between two writes to the cache
 
 
 class Teacher:
-    """One teacher folder: embeddings of the pool, and the cross-encoder once it is trained."""
+    """One teacher folder: embeddings of the pool, and the cross-encoder once it is trained.
 
-    def __init__(self, recipe: TeacherRecipe, pool: Pool, device: torch.device) -> None:
-        self.recipe, self.device = recipe, device
-        folder = Path(recipe.folder)
-        self.name = folder.name
-        self.backbone = load_backbone(folder)
-        self.text = TeacherText(folder, self.backbone.config.model_type)
+    Args:
+        recipe: which folder, and how it is used.
+        pool: whose texts it reads.
+        device: where it computes.
+        cache: folder of answers kept by content; nothing found there is computed again.
+    """
+
+    def __init__(self, recipe: TeacherRecipe, pool: Pool, device: torch.device, cache: Path) -> None:
+        self.recipe, self.device, self.cache = recipe, device, cache
+        self.folder = Path(recipe.folder)
+        self.name = self.folder.name
+        self.text = TeacherText(self.folder)
         self.queries = self.text.encode([q.text for q in pool.queries])
         self.passages = self.text.encode(pool.passages)
-        self.query_vectors = self._embed(self.queries)
-        self.passage_vectors = self._embed(self.passages)
+        self.query_vectors = self.embed(self.queries)
+        self.passage_vectors = self.embed(self.passages)
         self.cross: CrossTeacher | None = None
 
-    def _embed(self, flat: Flat) -> Tensor:
-        return embed(
-            self.backbone,
-            self.text.template,
-            flat,
-            self.device,
-            max_length=self.recipe.max_length,
-            micro_tokens=16_384,
-        )
+    def embed(self, flat: Flat) -> Tensor:
+        """Unit vectors of texts, (n, width) on the device, from the cache where they are there."""
+        longest = self.recipe.max_length
+        name = identity(self.folder, kind="mean pooling", max_length=longest)
+        store = Cache(self.cache, name, self.text.width, np.float16)
+        keys = digest_rows(flat.ids, flat.offsets, longest - 2)
+        missing = ~store.find(keys)[0]
+        n_tokens = int(flat.lengths[missing].clip(max=longest - 2).sum())
+        progress = Progress(f"{self.name} embeds", n_tokens, unit="tokens")
+        backbone = load_backbone(self.folder) if missing.any() else None
+
+        def answer(rows: NDArray[np.int64]) -> NDArray[np.float32]:
+            vectors = embed(
+                backbone,
+                self.text.template,
+                flat.take(rows),
+                self.device,
+                max_length=longest,
+                micro_tokens=16_384,
+                progress=progress,
+            )
+            return vectors.cpu().numpy()
+
+        values = store.fill(keys, answer, _CHUNK)
+        progress.close(f"{(~missing).sum():,} of {len(keys):,} texts were embedded before")
+        kind = torch.float16 if self.device.type == "cuda" else torch.float32
+        return torch.from_numpy(values.astype(np.float32)).to(self.device, kind)
 
     def cosines(self, query: NDArray[np.int32], candidate: NDArray[np.int32]) -> NDArray[np.float32]:
         """Similarities (L, K) of lists."""
@@ -65,13 +98,43 @@ class Teacher:
             self.recipe.max_length,
         )
 
+    def cross_store(self) -> tuple[Cache, NDArray[np.void], NDArray[np.void]]:
+        """The cross-encoder's kept logits, and the digests of queries and passages that their keys join."""
+        assert self.cross is not None  # noqa: S101 - trained before it is asked
+        longest = self.recipe.max_length
+        name = identity_of(self.cross.state_dict(), kind="cross-encoder", max_length=longest)
+        return (
+            Cache(self.cache, name, 1, np.float32),
+            digest_rows(self.queries.ids, self.queries.offsets, longest // 2),
+            digest_rows(self.passages.ids, self.passages.offsets, longest),
+        )
+
 
 class Teaching:
-    """Mines and labels the lists of one run."""
+    """Mines and labels the lists of one run.
 
-    def __init__(self, recipe: Recipe, pool: Pool, work: Path, device: torch.device, key: str) -> None:
+    Args:
+        recipe: the run's.
+        pool: queries and passages.
+        work: the run's folder, for the cross-encoders.
+        device: where teachers compute.
+        key: what checkpoints of the cross-encoders belong to.
+        cache: folder of kept answers.
+        teachers: how many of the recipe's teachers are asked, from the first (mining needs one).
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        pool: Pool,
+        work: Path,
+        device: torch.device,
+        key: str,
+        cache: Path,
+        teachers: int | None = None,
+    ) -> None:
         self.recipe, self.pool, self.work, self.device, self.key = recipe, pool, work, device, key
-        self.teachers = [Teacher(r, pool, device) for r in recipe.teacher]
+        self.teachers = [Teacher(r, pool, device, cache) for r in recipe.teacher[:teachers]]
         self.spread: dict[str, float] = {}
 
     def mine(self, queries: Flat, passages: Flat) -> tuple[Lists, DevLists]:
@@ -85,7 +148,7 @@ class Teaching:
         first = self.teachers[0]
         dense = nearest(first.query_vectors, first.passage_vectors[:n], depth)
         n_terms = int(max(queries.ids.max(), passages.ids.max())) + 1
-        lexical = self._lexical(queries, _slice(passages, 0, n), n_terms, 0)
+        lexical = self._lexical(queries, passages.slice(0, n), n_terms, 0)
         train = [i for i, q in enumerate(self.pool.queries) if not q.held_out]
         lists = mine(
             self.pool,
@@ -106,8 +169,8 @@ class Teaching:
         # Passages of dev sets stand behind the trainable ones; their first stage sees nothing else.
         outside = [i for s, found in held_out.items() if s.startswith("dev ") for i in found]
         if outside:
-            among = _slice(passages, n, len(passages.lengths))
-            lexical[outside] = self._lexical(_take(queries, outside), among, n_terms, n)
+            among = passages.slice(n, len(passages.lengths))
+            lexical[outside] = self._lexical(queries.take(outside), among, n_terms, n)
         numbers = np.array([i for found in held_out.values() for i in found], np.int32)
         return lists, make_dev_lists(self.pool, numbers, dense[numbers], lexical[numbers])
 
@@ -161,7 +224,14 @@ class Teaching:
 
     def _train_cross(self, teacher: Teacher, lists: Lists, dev: DevLists) -> None:
         recipe = teacher.recipe
-        cross = CrossTeacher(teacher.backbone, teacher.backbone.config.hidden_size).to(self.device)
+        folder = self.work / f"cross-{teacher.name}"
+        cross = teacher.cross = CrossTeacher(load_backbone(teacher.folder), teacher.text.width).to(
+            self.device
+        )
+        if (folder / "trained.pt").exists():
+            cross.load_state_dict(torch.load(folder / "trained.pt", self.device, weights_only=True))
+            cross.eval()
+            return
         labelled = np.flatnonzero((lists.label == 1).any(1))
         others = np.setdiff1d(np.arange(len(lists.query)), labelled)
         others = np.random.default_rng(self.recipe.seed).permutation(others)[: len(labelled)]
@@ -183,17 +253,20 @@ class Teaching:
             builder,
             part,
             stage,
-            self.work / f"cross-{teacher.name}",
+            folder,
             self.key,
             self.recipe.seed,
             evaluate=lambda: f"dev NDCG@10 {dev_scores(cross, builder, dev, self.device)['mean']:.4f}",
+            n_fillers=self.pool.n_trainable,
         )
-        teacher.cross = cross
+        torch.save(cross.state_dict(), folder / "trained.partial")
+        (folder / "trained.partial").replace(folder / "trained.pt")
 
     def _score(self, teacher: Teacher, lists: Lists) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Logits of as many lists as the recipe's minutes allow, those of real queries first."""
         cross, builder = teacher.cross, teacher.builder()
         assert cross is not None  # noqa: S101 - set by _train_cross
+        store, query_keys, passage_keys = teacher.cross_store()
         synthetic = np.array([self.pool.queries[i].source.startswith("synthetic") for i in lists.query])
         order = np.random.default_rng(self.recipe.seed).permutation(len(lists.query))
         order = order[np.argsort(synthetic[order], kind="stable")]
@@ -202,7 +275,28 @@ class Teaching:
         stop_at = time.monotonic() + 60 * teacher.recipe.score_minutes
         done = 0
         for rows in np.array_split(order, max(1, len(order) // 4096)):
-            logits[rows] = score_lists(cross, builder, lists.query[rows], lists.candidate[rows], self.device)
+            candidate = lists.candidate[rows]
+            real = candidate >= 0
+            query, passage = np.broadcast_to(lists.query[rows][:, None], real.shape)[real], candidate[real]
+            keys = digests(
+                q.tobytes() + p.tobytes()
+                for q, p in zip(query_keys[query], passage_keys[passage], strict=True)
+            )
+
+            def answer(
+                pairs: NDArray[np.int64],
+                query: NDArray[np.int32] = query,
+                passage: NDArray[np.int32] = passage,
+            ) -> NDArray[np.float32]:
+                texts = (
+                    torch.from_numpy(x[pairs].astype(np.int64)).to(self.device) for x in (query, passage)
+                )
+                found = score_pairs(cross, builder, *texts, micro_tokens=65_536, device=self.device)
+                return found.cpu().numpy()[:, None]
+
+            part = np.zeros(candidate.shape, dtype=np.float32)
+            part[real] = store.fill(keys, answer, len(keys))[:, 0]
+            logits[rows] = part
             done += len(rows)
             progress.advance(len(rows))
             if time.monotonic() > stop_at:
@@ -228,17 +322,9 @@ class Teaching:
             query = np.arange(len(listed), dtype=np.int32)
             real, fused = candidate >= 0, np.zeros(candidate.shape, dtype=np.float32)
             for teacher in self.teachers:
-                queries, passages = (
-                    teacher.text.encode([task.queries[q] for q in task.run]),
-                    teacher.text.encode(texts),
-                )
-                vectors = (teacher.query_vectors, teacher.passage_vectors)
-                backbone = load_backbone(Path(teacher.recipe.folder))
-                teacher.query_vectors, teacher.passage_vectors = (
-                    embed(backbone, teacher.text.template, flat, self.device) for flat in (queries, passages)
-                )
-                cosines = teacher.cosines(query, candidate)
-                teacher.query_vectors, teacher.passage_vectors = vectors
+                queries = teacher.text.encode([task.queries[q] for q in task.run])
+                passages = teacher.text.encode(texts)
+                cosines = similarities(teacher.embed(queries), teacher.embed(passages), candidate, query)
                 out[f"{task.name}/{teacher.name} cosine"] = cosines[real]
                 fused += teacher.recipe.weight * _center(cosines, candidate) / self.spread[teacher.name]
                 if teacher.cross is not None:
@@ -264,15 +350,3 @@ def _spread(scores: NDArray[np.float32], candidate: NDArray[np.int32]) -> float:
     """Standard deviation within lists."""
     centered = _center(scores, candidate)
     return float(np.sqrt((centered**2).sum() / max(1, int((candidate >= 0).sum()))))
-
-
-def _slice(flat: Flat, start: int, stop: int) -> Flat:
-    lo, hi = flat.offsets[start], flat.offsets[stop]
-    return Flat(flat.ids[lo:hi], flat.offsets[start : stop + 1] - lo)
-
-
-def _take(flat: Flat, rows: list[int]) -> Flat:
-    parts = [flat.ids[flat.offsets[r] : flat.offsets[r + 1]] for r in rows]
-    return Flat(
-        np.concatenate(parts), np.concatenate([[0], np.cumsum([len(p) for p in parts])]).astype(np.int64)
-    )

@@ -5,6 +5,7 @@ Both start from a Hugging Face encoder folder (BERT or MPNet) and run through th
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,17 @@ _TEMPLATES = {
 
 
 class TeacherText:
-    """A teacher's tokenizer and the special tokens of its pairs."""
+    """A teacher's tokenizer, the special tokens of its pairs, and its width."""
 
-    def __init__(self, folder: Path, kind: str) -> None:
+    def __init__(self, folder: Path) -> None:
+        try:
+            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            kind, self.width = config["model_type"], int(config["hidden_size"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ModelError(
+                f"{folder}: config.json is no Hugging Face encoder's ({error}); recipes/README.md says"
+                " where to get the teachers"
+            ) from None
         if kind not in _TEMPLATES:
             raise ModelError(
                 f"{folder}: no teacher template for model_type {kind!r}; known: {', '.join(_TEMPLATES)}"
@@ -72,14 +81,14 @@ def embed(
     *,
     max_length: int = 256,
     micro_tokens: int = 65_536,
+    progress: Progress | None = None,
 ) -> Tensor:
-    """Mean-pooled, normalized embeddings of all texts, (n, width) on the device (half precision on a GPU)."""
+    """Mean-pooled, normalized embeddings of all texts, (n, width) on the device, float32."""
     backbone = backbone.to(device)
     text = DeviceText(flat, device)
     n = text.lengths.clamp(max=max_length - 2)
     nothing = torch.zeros_like(n)
-    out: Tensor | None = None
-    progress = Progress("embed", int(n.sum()), unit="tokens")
+    out = torch.zeros((len(n), backbone.config.hidden_size), device=device)
     single = Template(template.start, (), template.end, template.pad)
     for rows in by_length(n + 2, micro_tokens):
         part = (text.ids, text.starts[rows], n[rows])
@@ -87,15 +96,9 @@ def embed(
         with autocast(device):
             states = backbone(input_ids=ids, attention_mask=mask.long()).last_hidden_state
         pooled = (states.float() * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
-        vectors = F.normalize(pooled, dim=-1)
-        if out is None:
-            kind = torch.float16 if device.type == "cuda" else torch.float32
-            out = torch.zeros((len(n), vectors.shape[1]), dtype=kind, device=device)
-        out[rows] = vectors.to(out.dtype)
-        progress.advance(int(n[rows].sum()))
-    progress.close()
-    if out is None:
-        raise ModelError("nothing to embed")
+        out[rows] = F.normalize(pooled, dim=-1)
+        if progress is not None:
+            progress.advance(int(n[rows].sum()))
     return out
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +25,17 @@ class Flat:
         """Tokens of each text, (n,)."""
         lengths: NDArray[np.int64] = np.diff(self.offsets)
         return lengths
+
+    def slice(self, start: int, stop: int) -> Flat:
+        """Texts start..stop."""
+        lo, hi = self.offsets[start], self.offsets[stop]
+        return Flat(self.ids[lo:hi], self.offsets[start : stop + 1] - lo)
+
+    def take(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> Flat:
+        """The texts of these numbers, in their order."""
+        parts = [self.ids[self.offsets[r] : self.offsets[r + 1]] for r in rows]
+        ids = np.concatenate(parts) if parts else np.zeros(0, np.int32)
+        return Flat(ids, np.cumsum([0, *map(len, parts)]).astype(np.int64))
 
 
 def encode(tokenizer: Tokenizer, texts: Sequence[str], batch: int = 4096) -> Flat:

@@ -24,17 +24,22 @@ class DevLists:
     ideal: NDArray[np.float32]
     source: list[str]
 
-    def ndcg(self, scores: NDArray[np.float32]) -> dict[str, float]:
-        """Mean NDCG@10 of each source, and ``mean`` over sources, for scores (L, K)."""
+    def values(self, scores: NDArray[np.float32]) -> NDArray[np.float64]:
+        """NDCG@10 of every list (L,) for scores (L, K)."""
         scores = np.where(self.candidate >= 0, scores, -np.inf)
         order = np.argsort(-scores, axis=1, kind="stable")[:, :10]
-        dcg = (np.take_along_axis(self.gain, order, axis=1) * _discounts(order.shape[1])).sum(1)
-        values = dcg / self.ideal
+        dcg = (np.take_along_axis(self.gain, order, axis=1) * discounts(order.shape[1])).sum(1)
+        return np.asarray(dcg / self.ideal, dtype=np.float64)
+
+    def ndcg(self, scores: NDArray[np.float32]) -> dict[str, float]:
+        """Mean NDCG@10 of each source, and ``mean`` over sources, for scores (L, K)."""
+        values = self.values(scores)
         by_source = {s: float(values[[x == s for x in self.source]].mean()) for s in sorted(set(self.source))}
         return by_source | {"mean": float(np.mean(list(by_source.values())))}
 
 
-def _discounts(n: int) -> NDArray[np.float64]:
+def discounts(n: int) -> NDArray[np.float64]:
+    """What a gain at each of the first n ranks is multiplied by."""
     return np.asarray(1 / np.log2(np.arange(2, n + 2)), dtype=np.float64)
 
 
@@ -63,7 +68,7 @@ def make_dev_lists(
         candidate[row, : len(chosen)] = chosen
         gain[row, : len(chosen)] = [query.positives.get(p, 0) for p in chosen]
         best = np.sort(np.fromiter(query.positives.values(), dtype=np.float64))[::-1][:10]
-        ideal[row] = (best * _discounts(len(best))).sum()
+        ideal[row] = (best * discounts(len(best))).sum()
     return DevLists(
         numbers.astype(np.int32), candidate, gain, ideal, [pool.queries[n].source for n in numbers]
     )

@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "engine": {"model"},
     "reranker": {"text", "engine", "model"},
     "evaluate": {"reranker", "model", "engine"},  # the cosine baseline reads safetensors; compare opens modes
+    "bench": {"text", "engine", "model", "reranker"},
     "train": {"model", "text", "evaluate"},
     "serve": {"reranker", "text"},  # it batches the encoded pairs of many requests
     "integrations": {"reranker"},

@@ -1,0 +1,1 @@
+"""Speed and memory: seeded workloads, a process an engine, engines that take turns, the machine's peak."""

@@ -16,12 +16,12 @@ import traceback
 from collections.abc import Sequence
 
 from tinyrerank import __version__
-from tinyrerank.cli import doctor, evaluate, rank, train
+from tinyrerank.cli import bench, compare, doctor, evaluate, finetune, mcp, rank, sagemaker, serve, train
 from tinyrerank.errors import DataError, TinyrerankError
 
 __all__ = ["build_parser", "main"]
 
-COMMANDS = (rank, evaluate, train, doctor)
+COMMANDS = (rank, serve, mcp, sagemaker, evaluate, compare, finetune, train, bench, doctor)
 
 _INTERRUPTED = 130  # 128 + SIGINT
 _BROKEN_PIPE = 141  # 128 + SIGPIPE, as other filters end under `| head`

@@ -106,12 +106,18 @@ class Results:
         wanted = (a, b, set_name, metric)
         return next(c for c in self.comparisons if (c.a, c.b, c.set_name, c.metric) == wanted)
 
-    def compare(self, draws: int = DRAWS, seed: int = 0) -> None:
-        """Test every system against the first stage, and the main system against every other one."""
-        others = [name for name in self.systems if name not in (FIRST_STAGE, self.main)]
-        pairs = [(name, FIRST_STAGE) for name in (*others, self.main) if name != FIRST_STAGE]
-        if self.main != FIRST_STAGE:
-            pairs += [(self.main, name) for name in others]
+    def compare(
+        self, draws: int = DRAWS, seed: int = 0, *, pairs: Sequence[tuple[str, str]] | None = None
+    ) -> None:
+        """Test pairs of systems, the first minus the second, on every set and on the mean over sets.
+
+        Without ``pairs``: every system against the first stage, and the main system against every other one.
+        """
+        if pairs is None:
+            others = [name for name in self.systems if name not in (FIRST_STAGE, self.main)]
+            pairs = [(name, FIRST_STAGE) for name in (*others, self.main) if name != FIRST_STAGE]
+            if self.main != FIRST_STAGE:
+                pairs += [(self.main, name) for name in others]
         self.comparisons = []
         for a, b in pairs:
             tables = [_differences(one, a, b) for one in self.sets]

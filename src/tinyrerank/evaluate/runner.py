@@ -143,7 +143,7 @@ def evaluate_system(
     folder.mkdir(parents=True, exist_ok=True)
     scored = score_task(task, system, folder, progress or Progress(system.work(task), quiet=True))
     run: Run = {query: reorder(listed, scored[query].logits) for query, listed in task.run.items()}
-    write_run(folder / f"{_file_name(system.label)}.trec.gz", run, _file_name(system.label))
+    write_run(folder / run_file(system.label), run, _file_name(system.label))
     return SystemValues(
         per_query=measure(task.qrels, run, relevant_from=task.relevant_from),
         pairs=task.n_pairs,
@@ -183,6 +183,11 @@ def score_task(task: Task, system: System, folder: Path, progress: Progress) -> 
                 label=f"{label}, query {len(scored)} of {len(task.run)}",
             )
     return scored
+
+
+def run_file(label: str) -> str:
+    """Name of the file with a system's re-ranked lists."""
+    return f"{_file_name(label)}.trec.gz"
 
 
 def reorder(listed: Sequence[str], logits: Sequence[float]) -> list[str]:

@@ -66,7 +66,7 @@ class CrossEncoder:
 
     def predict(
         self,
-        inputs: Sequence[Any],
+        inputs: Sequence[Any] | NDArray[Any],
         batch_size: int = 32,
         *,
         show_progress_bar: bool | None = None,

@@ -57,6 +57,22 @@ def test_bm25_finds_what_the_formula_finds(
         assert [scores[t] for t in found[n]] == pytest.approx(best, rel=1e-5)
 
 
+@given(texts=documents, query=st.lists(st.integers(0, 9), min_size=1, max_size=6), data=st.data())
+@settings(max_examples=40, deadline=None)
+def test_the_share_of_a_candidate_is_its_bm25_over_the_best_of_all(
+    texts: list[list[int]], query: list[int], data: st.DataObject
+) -> None:
+    if not any(texts):
+        return
+    index = Bm25(flat(texts), 10, CPU, k1=1.1, b=0.6)
+    row = data.draw(st.lists(st.integers(-1, len(texts) - 1), min_size=1, max_size=5))
+    got = index.shares(flat([query]), np.zeros(1, np.int32), np.array([row], np.int32))
+    scores = slow_bm25(texts, query, 1.1, 0.6)
+    best = max(scores)
+    wanted = [scores[t] / best if t >= 0 and best else 0.0 for t in row]
+    assert got[0].tolist() == pytest.approx(wanted, rel=1e-4, abs=1e-6)
+
+
 def test_nearest_are_the_largest_inner_products() -> None:
     rng = np.random.default_rng(0)
     queries, passages = rng.standard_normal((7, 5)), rng.standard_normal((20, 5))

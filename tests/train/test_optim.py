@@ -101,6 +101,17 @@ def test_the_rate_rises_in_the_warm_up_then_falls_to_a_hundredth(tmp_path: Path)
     assert rates[10:] == sorted(rates[10:], reverse=True)
 
 
+def test_the_rate_stays_level_until_the_share_over_which_it_falls(tmp_path: Path) -> None:
+    stage = Stage(linear(), replace(RECIPE, steps=100, fall=0.2), tmp_path, "key")
+    rates = []
+    for step in range(101):
+        stage.step = step
+        rates.append(stage.rate())
+    assert rates[10:81] == pytest.approx([0.1] * 71)
+    assert rates[90] == pytest.approx(0.1 * (0.01 + 0.99 / 2))
+    assert rates[100] == pytest.approx(0.001)
+
+
 def test_the_rate_of_the_schedule_is_the_rate_of_the_optimizer(tmp_path: Path) -> None:
     stage = Stage(linear(), RECIPE, tmp_path, "key")
     train(stage, 20)

@@ -246,3 +246,24 @@ def test_hidden_passages_stand_at_different_places_in_documents_of_the_wanted_le
     places = {int((row == n).nonzero()[0]) for n, row in zip(range(100, 200), ids, strict=True)}
     assert len(places) > 10
     assert int(mask.sum(1).min()) > 150
+
+
+def test_a_stage_may_mix_lengths_and_drop_punctuation(tmp_path: Path) -> None:
+    builder, lists = toy(3)
+    seen: list[int] = []
+
+    model = JinaBert.from_weights(random_weights(TINY))
+
+    def look(_: object, given: tuple[Tensor, Tensor]) -> None:
+        ids, mask = given
+        seen.append(int(mask.sum(1).max()))
+        assert not (ids[mask] == 13).any(), "a dropped token"
+
+    model.register_forward_pre_hook(look)
+    recipe = replace(
+        RECIPE, steps=12, long_share=0.0, quantize_share=0.0, other_lengths=[8], max_length=16, bare_share=1.0
+    )
+    with pytest.raises(DataError, match="punctuation"):
+        train_rank(model, builder, lists, recipe, tmp_path, "key", 0)
+    train_rank(model, builder, lists, recipe, tmp_path, "key", 0, punctuation=np.arange(64) == 13)
+    assert min(seen) <= 8 < max(seen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,7 +12,7 @@ from conftest import TEXT, tiny_tokenizer
 
 torch = pytest.importorskip("torch", reason="training needs the train extra")
 
-from tinyrerank.train.tokens import DeviceText, PairBuilder, Template, by_length, encode, join  # noqa: E402
+from tinyrerank.train.tokens import DeviceText, PairBuilder, Template, by_length, encode, join, punctuation  # noqa: E402
 
 CPU = torch.device("cpu")
 TEMPLATES = [Template(), Template(101, (102,), 103, 0), Template(5, (), 6, 7)]
@@ -103,3 +104,23 @@ def test_encoded_texts_are_the_tokenizers_ids_without_specials() -> None:
         got = encoded.ids[encoded.offsets[n] : encoded.offsets[n + 1]].tolist()
         assert got == tokenizer.encode(text, add_special_tokens=False).ids
     assert encode(tokenizer, []).lengths.tolist() == []
+
+
+@given(first=texts, second=texts, gone=st.sets(st.integers(10, 99), max_size=60))
+@settings(max_examples=40, deadline=None)
+def test_bare_texts_lack_the_dropped_tokens_and_nothing_else(
+    first: list[list[int]], second: list[list[int]], gone: set[int]
+) -> None:
+    dropped = np.isin(np.arange(100), list(gone))
+    one, other = DeviceText(flat(first), CPU), DeviceText(flat(second), CPU)
+    bare = PairBuilder(one, other, Template(), 64).bare(dropped)
+    for side, text in ((first, bare.queries), (second, bare.passages)):
+        got = [text.ids[s : s + n].tolist() for s, n in zip(text.starts, text.lengths, strict=True)]
+        assert got == [[i for i in row if i not in gone] for row in side]
+
+
+def test_punctuation_is_what_has_no_letter_and_no_digit() -> None:
+    tokenizer = tiny_tokenizer()
+    found = punctuation(tokenizer)
+    assert found[tokenizer.encode("?", add_special_tokens=False).ids].all()
+    assert not found[tokenizer.encode("tide 7 é", add_special_tokens=False).ids].any()

@@ -72,16 +72,34 @@ class Bm25:
         self.matrix = matrix.to(device)
         self.n_terms, self.device = n_terms, device
 
+    def _of(self, queries: Flat, rows: NDArray[np.int64]) -> Tensor:
+        """Scores (n, len(rows)) of all passages for some queries."""
+        dense = torch.zeros((self.n_terms, len(rows)), device=self.device)
+        some = queries.take(rows)
+        column = np.repeat(np.arange(len(rows)), some.lengths)
+        ids = torch.from_numpy(some.ids.astype(np.int64)).to(self.device)
+        dense[ids, torch.from_numpy(column).to(self.device)] = 1.0
+        scores: Tensor = self.matrix @ dense
+        return scores
+
+    def shares(
+        self, queries: Flat, query: NDArray[np.int32], candidate: NDArray[np.int32], batch: int = 256
+    ) -> NDArray[np.float32]:
+        """Scores (L, K) of lists over the best score that any passage has for the query; 0 at padding."""
+        out = np.zeros(candidate.shape, dtype=np.float32)
+        for start in range(0, len(query), batch):
+            scores = self._of(queries, query[start : start + batch].astype(np.int64)).T.cpu().numpy()
+            rows = candidate[start : start + batch].astype(np.int64)
+            found = np.take_along_axis(scores, rows.clip(min=0), axis=1)
+            best = np.maximum(scores.max(axis=1, keepdims=True), 1e-6)
+            out[start : start + batch] = np.where(rows >= 0, found / best, 0)
+        return out
+
     def top(self, queries: Flat, depth: int, batch: int = 256) -> Iterator[tuple[int, NDArray[np.int64]]]:
         """Yield ``(first query, (batch, depth) passage numbers)``, best first."""
         for start in range(0, len(queries.lengths), batch):
             stop = min(start + batch, len(queries.lengths))
-            dense = torch.zeros((self.n_terms, stop - start), device=self.device)
-            lo, hi = int(queries.offsets[start]), int(queries.offsets[stop])
-            column = np.repeat(np.arange(stop - start), queries.lengths[start:stop])
-            ids = torch.from_numpy(queries.ids[lo:hi].astype(np.int64)).to(self.device)
-            dense[ids, torch.from_numpy(column).to(self.device)] = 1.0
-            scores = (self.matrix @ dense).T.contiguous()  # (batch, n)
+            scores = self._of(queries, np.arange(start, stop)).T.contiguous()  # (batch, n)
             yield start, scores.topk(min(depth, scores.shape[1]), dim=1).indices.cpu().numpy()
 
 

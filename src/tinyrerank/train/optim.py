@@ -87,12 +87,13 @@ class Stage:
         return min(1.0, max(by_steps, by_time))
 
     def rate(self) -> float:
-        """Learning rate now: linear warm-up, then a cosine to one hundredth."""
-        done = self.fraction
-        if done < self.recipe.warmup:
-            return self.recipe.learning_rate * max(done / self.recipe.warmup, 1e-3)
-        x = (done - self.recipe.warmup) / max(1e-9, 1 - self.recipe.warmup)
-        return self.recipe.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * x)))
+        """Learning rate now: linear warm-up, level, and over the last share a cosine to one hundredth."""
+        done, recipe = self.fraction, self.recipe
+        if done < recipe.warmup:
+            return recipe.learning_rate * max(done / recipe.warmup, 1e-3)
+        start = max(recipe.warmup, 1 - recipe.fall)
+        x = max(0.0, done - start) / max(1e-9, 1 - start)
+        return recipe.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * x)))
 
     def update(self) -> None:
         """One step on the gradients at hand: clip, optimizer, average."""

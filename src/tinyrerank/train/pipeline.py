@@ -45,7 +45,7 @@ from tinyrerank.train.recipe import Recipe, StageRecipe
 from tinyrerank.train.teach import Teaching
 from tinyrerank.train.teachers import TeacherText, load_backbone
 from tinyrerank.train.tokenizer import train_tokenizer, whole_words
-from tinyrerank.train.tokens import DeviceText, Flat, PairBuilder, Template, encode
+from tinyrerank.train.tokens import DeviceText, Flat, PairBuilder, Template, encode, punctuation
 from tinyrerank.train.tune import DevLists, dev_scores
 from tinyrerank.train.warmstart import warm_start
 
@@ -188,8 +188,9 @@ class Pipeline:
     def _ask_teachers(self) -> dict[str, Any]:
         if not (self.work / "mined.npz").exists():
             raise DataError(f"{self.work}: no mined lists here; run the stage mine first")
-        teaching, lists = self._teaching(self._pool(), _MINE), Lists.load(self.work / "mined.npz")
-        quality = teaching.label(lists, self._dev())
+        pool = self._pool()
+        teaching, lists = self._teaching(pool, _MINE), Lists.load(self.work / "mined.npz")
+        quality = teaching.label(lists, self._dev(), *self._tokens(pool))
         (self.work / "teachers.json").write_text(json.dumps(quality, indent=2) + "\n")
         lists.save(self.work / "lists.npz")
         if self.report_on:
@@ -255,6 +256,7 @@ class Pipeline:
             self.recipe.seed + number - 1,
             evaluate=lambda: f"dev NDCG@10 {look()['mean']:.4f}",
             n_fillers=pool.n_trainable,
+            punctuation=punctuation(self._tokenizer()),
         )
         model.to_weights().save(folder)
         return {"steps": stage.step, "dev_after": look()}

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from copy import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,7 @@ def train_rank(
     seed: int,
     evaluate: Evaluation | None = None,
     n_fillers: int | None = None,
+    punctuation: NDArray[np.bool_] | None = None,
 ) -> Stage:
     """Train a cross-encoder on lists.
 
@@ -58,6 +60,7 @@ def train_rank(
         evaluate: called a few times on the way; its text goes to the progress line. It may raise
             :class:`Enough`.
         n_fillers: passages 0..n_fillers may surround evidence in long documents; None allows all.
+        punctuation: token ids that ``bare_share`` drops, (vocabulary,).
 
     Returns:
         The finished stage; the model holds the averaged weights and is in eval mode.
@@ -70,6 +73,9 @@ def train_rank(
     stage.resume()
     per_list = mean_list_tokens(builder, lists)
     order = Order(len(lists.query), max(1, round(recipe.tokens / per_list)), seed)
+    if recipe.bare_share and punctuation is None:
+        raise DataError("bare_share needs to know which tokens are punctuation")
+    bare = None if punctuation is None or not recipe.bare_share else builder.bare(punctuation)
     progress = StageProgress("ranking", stage.fraction)
     running, next_look, note = float("nan"), _next_look(stage), ""
     model.train()
@@ -80,8 +86,13 @@ def train_rank(
             if long_tokens:
                 fit = int(recipe.tokens / (long_tokens * lists.candidate.shape[1]))
                 rows = rows[: max(1, fit)]
+            texts = bare if bare and chance.random() < recipe.bare_share else builder
+            if recipe.other_lengths:
+                texts = replace(
+                    texts, max_length=int(chance.choice([*recipe.other_lengths, recipe.max_length]))
+                )
             batch = _to(lists, rows, device)
-            loss = _step(model, builder, batch, recipe, stage.fraction, long_tokens, n_fillers)
+            loss = _step(model, texts, batch, recipe, stage.fraction, long_tokens, n_fillers)
             stage.update()
             running = loss if math.isnan(running) else 0.98 * running + 0.02 * loss
             progress.show(stage.fraction, stage.step, f"loss {running:.4f}{note}")

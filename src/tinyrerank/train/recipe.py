@@ -89,6 +89,7 @@ class MineRecipe:
         depth: how deep the first two are sampled from.
         length: documents a list; given positives and negatives come first.
         held_out: held-out queries of each set that are ranked to see how training goes.
+        bm25_weight: of BM25 in the fused teacher scores, beside the teachers' own weights; 0 leaves it out.
     """
 
     dense: int = 6
@@ -97,6 +98,7 @@ class MineRecipe:
     depth: int = 60
     length: int = 16
     held_out: int = 60
+    bm25_weight: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,14 +131,17 @@ class StageRecipe:
     """A training stage of the student.
 
     Attributes:
-        steps: optimizer steps; the learning rate falls to nothing over them.
+        steps: optimizer steps.
         minutes: stop (with the schedule run down) after this long; 0 means no limit.
         tokens: tokens of one optimizer step.
         micro_tokens: tokens of one forward pass.
         learning_rate: peak.
         warmup: share of the steps over which the rate rises.
+        fall: last share of the steps, over which the rate falls to nothing.
         weight_decay: AdamW's.
         max_length: tokens a pair (query and document) at most.
+        other_lengths: of which, or ``max_length``, every step draws its own (ranking stages).
+        bare_share: share of steps whose texts lose all punctuation (ranking stages).
         losses: name of each loss and its weight (ranking stages).
         temperature: the teacher's scores are divided by it (ranking stages).
         long_share: share of lists whose documents are hidden in longer ones (ranking stages).
@@ -154,8 +159,11 @@ class StageRecipe:
     micro_tokens: int = 16_384
     learning_rate: float = 2e-4
     warmup: float = 0.05
+    fall: float = 1.0
     weight_decay: float = 0.01
     max_length: int = 256
+    other_lengths: list[int] = field(default_factory=list)
+    bare_share: float = 0.0
     losses: dict[str, float] = field(default_factory=lambda: {"listwise_kl": 1.0})
     temperature: float = 1.0
     long_share: float = 0.0

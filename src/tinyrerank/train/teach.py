@@ -185,14 +185,34 @@ class Teaching:
         progress.close()
         return out
 
-    def label(self, lists: Lists, dev: DevLists) -> dict[str, dict[str, float]]:
-        """Fill in the fused teacher scores; returns every teacher's NDCG@10 on the held-out lists."""
+    def label(
+        self, lists: Lists, dev: DevLists, queries: Flat, passages: Flat
+    ) -> dict[str, dict[str, float]]:
+        """Fill in the fused teacher scores.
+
+        Args:
+            lists: changed in place.
+            dev: held-out lists.
+            queries: the pool's queries in the student's tokens, for BM25.
+            passages: the pool's passages in the student's tokens.
+
+        Returns:
+            Every teacher's NDCG@10 on the held-out lists.
+        """
         quality: dict[str, dict[str, float]] = {}
         fused, dev_fused = self._fused_cosines(lists), self._fused_cosines(dev)
         for teacher in self.teachers:
             quality[f"{teacher.name} cosine"] = dev.ndcg(teacher.cosines(dev.query, dev.candidate))
         quality["cosines fused"] = dev.ndcg(dev_fused)
         doubt(lists, fused, _DOUBT_MARGIN)
+        if self.recipe.mine.bm25_weight:
+            n_terms = int(max(queries.ids.max(), passages.ids.max())) + 1
+            index = Bm25(passages, n_terms, self.device)
+            lexical, dev_lexical = (index.shares(queries, x.query, x.candidate) for x in (lists, dev))
+            quality["BM25"] = dev.ndcg(dev_lexical)
+            scale = self.recipe.mine.bm25_weight / _spread(lexical, lists.candidate)
+            fused += scale * _center(lexical, lists.candidate)
+            dev_fused += scale * _center(dev_lexical, dev.candidate)
         lists.teacher = fused
         for teacher in self.teachers:
             if not teacher.recipe.cross_weight:

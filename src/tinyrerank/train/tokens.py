@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,15 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str], batch: int = 4096) -> Fla
     return Flat(ids, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
 
 
+def punctuation(tokenizer: Tokenizer) -> NDArray[np.bool_]:
+    """Which token ids stand for punctuation and nothing else, (vocabulary,)."""
+    found = np.zeros(max(tokenizer.get_vocab().values()) + 1, dtype=np.bool_)
+    for number in tokenizer.get_vocab().values():
+        text = tokenizer.decode([number]).strip()
+        found[number] = bool(text) and not any(c.isalnum() or c == "\ufffd" for c in text)
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Template:
     """Special tokens around a pair: ``start query *middle document end``, padded with ``pad``."""
@@ -74,6 +83,16 @@ class DeviceText:
         self.starts = torch.from_numpy(flat.offsets[:-1].copy()).to(device)
         self.lengths = torch.from_numpy(flat.lengths).to(device)
 
+    def without(self, gone: Tensor) -> DeviceText:
+        """The same texts without the tokens whose id is True in ``gone`` (vocabulary,)."""
+        keep = ~gone[self.ids.long()]
+        before = torch.cat([keep.new_zeros(1, dtype=torch.int64), keep.cumsum(0)])
+        out = DeviceText.__new__(DeviceText)
+        out.ids = self.ids[keep]
+        out.starts = before[self.starts]
+        out.lengths = before[self.starts + self.lengths] - out.starts
+        return out
+
 
 @dataclass(slots=True)
 class PairBuilder:
@@ -90,6 +109,11 @@ class PairBuilder:
     passages: DeviceText
     template: Template
     max_length: int
+
+    def bare(self, dropped: NDArray[np.bool_]) -> PairBuilder:
+        """The same texts without the tokens of these ids."""
+        gone = torch.from_numpy(dropped).to(self.queries.ids.device)
+        return replace(self, queries=self.queries.without(gone), passages=self.passages.without(gone))
 
     def lengths(self, query: Tensor, passage: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens that pairs keep of query and document, each (n,)."""

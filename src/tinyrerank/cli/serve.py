@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 from pathlib import Path
 
 from tinyrerank.errors import MissingExtraError
-from tinyrerank.serve.settings import load_settings, setting_fields
+from tinyrerank.serve.settings import Settings, given_settings, setting_fields
 
 _DESCRIPTION = """\
 Serve rerankers over HTTP. Clients of Jina, Cohere, text-embeddings-inference, vLLM, Infinity, Voyage, Weaviate,
@@ -37,6 +38,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file with settings")
+    parser.add_argument(
+        "--new-key",
+        metavar="NAME",
+        help="make an API key, print it with its line for api_keys_file, and stop",
+    )
     for each in setting_fields():
         flag, about = "--" + each.name.replace("_", "-"), each.metadata["about"]
         if isinstance(each.default, bool):
@@ -51,13 +57,28 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT."""
+    if args.new_key is not None:
+        return _new_key(args.new_key)
     names = [each.name for each in setting_fields()]
-    settings = load_settings({name: getattr(args, name) for name in names}, file=args.config)
+    given = given_settings({name: getattr(args, name) for name in names}, file=args.config)
     for library in _LIBRARIES:
         try:
             importlib.import_module(library)
         except ModuleNotFoundError:
             raise MissingExtraError("the server", "serve") from None
+    from tinyrerank.serve.sagemaker.container import container_settings
     from tinyrerank.serve.server import serve
 
-    return serve(settings)
+    return serve(container_settings(Settings(**given), os.environ, given))
+
+
+def _new_key(name: str) -> int:
+    """Print a fresh key, which is kept nowhere, and the line that lets it in."""
+    try:
+        from tinyrerank.serve.auth import new_key
+    except ModuleNotFoundError:
+        raise MissingExtraError("the server", "serve") from None
+    key, line = new_key(name)
+    print(f"key, for the client (it is shown this once): {key}")
+    print(f"line, for the file of the setting api_keys_file: {line}")
+    return 0

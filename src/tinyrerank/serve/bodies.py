@@ -18,7 +18,11 @@ _decode = msgspec.json.Decoder().decode
 
 
 async def read_body(
-    stream: AsyncIterator[bytes], headers: Any, *, max_bytes: int, timeout_s: float  # noqa: ANN401 - any mapping
+    stream: AsyncIterator[bytes],
+    headers: Any,
+    *,
+    max_bytes: int,
+    timeout_s: float,  # noqa: ANN401 - any mapping
 ) -> bytes:
     """The whole body.
 
@@ -114,4 +118,6 @@ def _reason(message: str) -> str:
 
 
 def _too_large(max_bytes: int) -> BodyTooLargeError:
-    return BodyTooLargeError(f"the body has more than {max_bytes} bytes, the limit of this server; send fewer documents")
+    return BodyTooLargeError(
+        f"the body has more than {max_bytes} bytes, the limit of this server; send fewer documents"
+    )

@@ -12,6 +12,7 @@
     ├── InvalidError        422  invalid_request     a field is missing, of a wrong type or out of range
     ├── TooLongPairError    422  too_long            a pair is too long, and the request forbids to cut it
     ├── OverloadedError     429  overloaded          the queue is full; carries when to come back
+    ├── HeadersTooLargeError 431 headers_too_large   more bytes of headers than the server reads
     ├── UnavailableError    503  unavailable         starting, draining, or the engine is being restarted
     └── DeadlineError       504  deadline_exceeded   not one document was scored in time
 """
@@ -98,6 +99,13 @@ class OverloadedError(BusyError):
         self.retry_after_s = retry_after_s
 
 
+class HeadersTooLargeError(RequestError):
+    """More bytes of headers than the server reads."""
+
+    code = "headers_too_large"
+    http_status = 431
+
+
 class UnavailableError(TinyrerankError):
     """Not ready, or about to stop."""
 
@@ -116,4 +124,3 @@ class DeadlineError(TinyrerankError):
 
 #: ``error_type`` by HTTP status where it is not ``Validation``; clients of text-embeddings-inference read it.
 ERROR_TYPES = {429: "Overloaded", 500: "Backend", 503: "Unhealthy", 504: "Overloaded"}
-

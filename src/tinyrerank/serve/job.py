@@ -24,6 +24,7 @@ class Job:
         cached: pairs whose score was known.
         first_queued: monotonic seconds of the first item put into the queue.
         first_started: when the first of its batches began.
+        ended: set when the job is closed.
         last_finished: when the last of its batches so far ended.
     """
 
@@ -42,6 +43,7 @@ class Job:
         self._left = n_pairs
         self._error: Exception | None = None
         self._changed = asyncio.Event()
+        self.ended = asyncio.Event()
 
     @property
     def complete(self) -> bool:
@@ -108,6 +110,7 @@ class Job:
     def close(self) -> None:
         """Nobody waits any more: what has not begun will not be computed."""
         self.closed = True
+        self.ended.set()
         self._ticket.close()
 
     def results(self, missing: Problem) -> Sequence[Outcome]:

@@ -27,42 +27,74 @@ class Metrics:
         from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
         self.registry = registry = CollectorRegistry()
-        self.requests = Counter(
-            "tinyrerank_requests", "Answers", ["dialect", "status"], registry=registry
-        )
+        self.requests = Counter("tinyrerank_requests", "Answers", ["dialect", "status"], registry=registry)
         self.latency = Histogram(
-            "tinyrerank_request_seconds", "Time from first byte to answer", ["dialect"], buckets=_SECONDS, registry=registry
+            "tinyrerank_request_seconds",
+            "Time from first byte to answer",
+            ["dialect"],
+            buckets=_SECONDS,
+            registry=registry,
         )
         self.documents = Counter("tinyrerank_documents", "Documents of scored requests", registry=registry)
-        self.truncated = Counter("tinyrerank_truncated_documents", "Documents not read to their end", registry=registry)
-        self.tokens_cut = Counter("tinyrerank_cut_tokens", "Document tokens that were not read", registry=registry)
+        self.truncated = Counter(
+            "tinyrerank_truncated_documents", "Documents not read to their end", registry=registry
+        )
+        self.tokens_cut = Counter(
+            "tinyrerank_cut_tokens", "Document tokens that were not read", registry=registry
+        )
         self.problems = Counter(
             "tinyrerank_unscored_documents", "Documents without a score", ["reason"], registry=registry
         )
         self.cached = Counter("tinyrerank_cache_hits", "Pairs whose score was known", registry=registry)
-        self.computed = Counter("tinyrerank_computed_pairs", "Pairs that an engine computed", ["model"], registry=registry)
-        self.tokens = Counter("tinyrerank_computed_tokens", "Tokens that an engine computed", ["model"], registry=registry)
-        self.busy = Counter("tinyrerank_engine_seconds", "Time that an engine computed", ["model"], registry=registry)
-        self.engine_errors = Counter("tinyrerank_engine_errors", "Batches that failed", ["model"], registry=registry)
-        self.dropped = Counter("tinyrerank_dropped_pairs", "Pairs that nobody waited for any more", ["model"], registry=registry)
-        self.gone = Counter("tinyrerank_disconnects", "Clients that hung up before the answer", registry=registry)
+        self.computed = Counter(
+            "tinyrerank_computed_pairs", "Pairs that an engine computed", ["model"], registry=registry
+        )
+        self.tokens = Counter(
+            "tinyrerank_computed_tokens", "Tokens that an engine computed", ["model"], registry=registry
+        )
+        self.busy = Counter(
+            "tinyrerank_engine_seconds", "Time that an engine computed", ["model"], registry=registry
+        )
+        self.engine_errors = Counter(
+            "tinyrerank_engine_errors", "Batches that failed", ["model"], registry=registry
+        )
+        self.dropped = Counter(
+            "tinyrerank_dropped_pairs", "Pairs that nobody waited for any more", ["model"], registry=registry
+        )
+        self.gone = Counter(
+            "tinyrerank_disconnects", "Clients that hung up before the answer", registry=registry
+        )
         gauges = {"multiprocess_mode": "livesum", "registry": registry}
-        self.queue_tokens = Gauge("tinyrerank_queue_tokens", "Tokens waiting or being computed", ["model"], **gauges)
+        self.queue_tokens = Gauge(
+            "tinyrerank_queue_tokens", "Tokens waiting or being computed", ["model"], **gauges
+        )
         self.queue_limit = Gauge("tinyrerank_queue_limit_tokens", "Tokens that may wait", ["model"], **gauges)
-        self.drain_rate = Gauge("tinyrerank_drain_tokens_per_second", "Measured speed of the engine", ["model"], **gauges)
+        self.drain_rate = Gauge(
+            "tinyrerank_drain_tokens_per_second", "Measured speed of the engine", ["model"], **gauges
+        )
         self.cache_entries = Gauge("tinyrerank_cache_entries", "Scores in the cache", ["model"], **gauges)
         self.ready = Gauge("tinyrerank_ready", "Workers that answer", **gauges)
         self.te_count = Counter("te_request_count", "Requests", ["method"], registry=registry)
-        self.te_success = Counter("te_request_success", "Requests that were answered", ["method"], registry=registry)
+        self.te_success = Counter(
+            "te_request_success", "Requests that were answered", ["method"], registry=registry
+        )
         self.te_failure = Counter("te_request_failure", "Requests that were not", ["err"], registry=registry)
         seconds = {"buckets": _SECONDS, "registry": registry}
         self.te_duration = Histogram("te_request_duration", "Seconds per request", **seconds)
-        self.te_tokenization = Histogram("te_request_tokenization_duration", "Seconds in the tokenizer", **seconds)
+        self.te_tokenization = Histogram(
+            "te_request_tokenization_duration", "Seconds in the tokenizer", **seconds
+        )
         self.te_queue = Histogram("te_request_queue_duration", "Seconds in the queue", **seconds)
         self.te_inference = Histogram("te_request_inference_duration", "Seconds in the engine", **seconds)
-        self.te_length = Histogram("te_request_input_length", "Tokens per request", buckets=_TOKENS, registry=registry)
-        self.te_batch_size = Histogram("te_batch_next_size", "Pairs per batch", buckets=_COUNT, registry=registry)
-        self.te_batch_tokens = Histogram("te_batch_next_tokens", "Tokens per batch", buckets=_TOKENS, registry=registry)
+        self.te_length = Histogram(
+            "te_request_input_length", "Tokens per request", buckets=_TOKENS, registry=registry
+        )
+        self.te_batch_size = Histogram(
+            "te_batch_next_size", "Pairs per batch", buckets=_COUNT, registry=registry
+        )
+        self.te_batch_tokens = Histogram(
+            "te_batch_next_tokens", "Tokens per batch", buckets=_TOKENS, registry=registry
+        )
 
     def answered(self, answer: RerankAnswer) -> None:
         """Count a scored request."""

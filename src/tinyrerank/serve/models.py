@@ -70,16 +70,55 @@ class Models:
         model = self._models.get(self.aliases.get(name, name))
         if model is None:
             shown = name if len(name) <= _MAX_NAME else name[:_MAX_NAME] + "…"
-            raise UnknownModelError(f"no model {shown!r} here; known: {', '.join((*self._models, *self.aliases))}")
+            raise UnknownModelError(
+                f"no model {shown!r} here; known: {', '.join((*self._models, *self.aliases))}"
+            )
         return model
 
+    def add(self, model: ServedModel) -> None:
+        """Serve one more model.
+
+        Raises:
+            InputError: its name is taken.
+        """
+        if model.name in self._models or model.name in self.aliases:
+            raise InputError(f"there is a model {model.name!r} already")
+        self._models[model.name] = model
+
+    def remove(self, name: str) -> ServedModel:
+        """Serve a model no longer; its aliases go, too.
+
+        Raises:
+            UnknownModelError: no such model.
+            InputError: it is the one that answers requests that name none.
+        """
+        if name not in self._models:
+            raise UnknownModelError(f"no model {name!r} here")
+        if self._models[name] is self.default:
+            raise InputError(f"{name!r} is the default model and cannot be unloaded")
+        self.aliases = {alias: of for alias, of in self.aliases.items() if of != name}
+        return self._models.pop(name)
+
     def __iter__(self) -> Iterator[ServedModel]:
-        return iter(self._models.values())
+        return iter(tuple(self._models.values()))
 
     def close(self) -> None:
         """Free all models."""
         for model in self:
             model.reranker.close()
+
+
+def load_model(name: str, source: str | None, settings: Settings, *, threads: int | None) -> ServedModel:
+    """Load one model; arguments and errors as in :func:`load_models`."""
+    reranker = Reranker(
+        source,
+        engine=settings.engine,
+        threads=threads,
+        max_length=settings.max_length,
+        policy=settings.policy,  # type: ignore[arg-type]  # Settings checks it
+        overlap_tokens=settings.overlap_tokens,
+    )
+    return ServedModel(name, reranker, int(time.time()))
 
 
 def load_models(settings: Settings, *, threads: int | None) -> Models:
@@ -96,16 +135,7 @@ def load_models(settings: Settings, *, threads: int | None) -> Models:
     wanted = [_named(text) for text in settings.models] or [(DEFAULT_NAME, None)]
     loaded: list[ServedModel] = []
     try:
-        for name, source in wanted:
-            reranker = Reranker(
-                source,
-                engine=settings.engine,
-                threads=threads,
-                max_length=settings.max_length,
-                policy=settings.policy,  # type: ignore[arg-type]  # Settings checks it
-                overlap_tokens=settings.overlap_tokens,
-            )
-            loaded.append(ServedModel(name, reranker, int(time.time())))
+        loaded.extend(load_model(name, source, settings, threads=threads) for name, source in wanted)
         aliases = [_pair(text, "aliases") for text in settings.aliases]
         taken = {name for name, _ in wanted} | {alias for alias, _ in aliases}
         if settings.default_aliases:

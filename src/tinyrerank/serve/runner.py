@@ -24,6 +24,7 @@ from tinyrerank.text.pairs import PairEncoder
 _CHUNK_PAIRS = 64
 _CHUNK_CHARS = 200_000
 _SPECIALS = 4
+_PROOF_S, _BUSY_PROOF_S = 1.0, 60.0
 _LATE = Problem("deadline", "not scored: the deadline came first")
 
 
@@ -62,7 +63,7 @@ class Runner:
         self.admission = Admission(max_queue_tokens, self.rate)
         self.cache = ScoreCache(cache_entries)
         self.batcher = Batcher(model.reranker, batch_tokens, self._deliver_soon)
-        self.healthy = True
+        self.last_success = -math.inf
         self._on_batch = on_batch
         self._chars_per_token = 4.0
         self._flights: dict[bytes, Item] = {}
@@ -77,9 +78,13 @@ class Runner:
         self._loop = asyncio.get_running_loop()
         self.batcher.start()
 
+    async def idle(self) -> None:
+        """Wait until no request is left."""
+        while self._jobs:
+            await asyncio.gather(*(job.ended.wait() for job in self._jobs))
+
     def stop(self) -> None:
-        """Fail what is not done, and end the threads."""
-        self.fail_all(UnavailableError("the server is stopping; try another one, or again"))
+        """End the threads, in any thread; what is waiting is left undone."""
         self.batcher.stop()
         self._tokenizer.shutdown(wait=True, cancel_futures=True)
 
@@ -89,18 +94,25 @@ class Runner:
             job.fail(error)
 
     async def probe(self, timeout_s: float) -> None:
-        """Score a pair that no cache knows, past the admission.
+        """Score a pair that no cache knows, past the admission, unless one was scored a moment ago.
+
+        While the engine computes a batch, a success up to a minute ago counts, too: a probe would have to wait.
 
         Raises:
             UnavailableError: it did not work, or not in time.
         """
+        age_s = time.perf_counter() - self.last_success
+        if age_s < (_BUSY_PROOF_S if self.admission.waiting else _PROOF_S):
+            return
         self._probes += 1
         request = RerankRequest(pairs=[("is it ready?", f"probe {self._probes}")], documents=[""])
         try:
             async with asyncio.timeout(timeout_s):
                 scored = await self.score(request, client="\0probe", privileged=True)
         except TimeoutError:
-            raise UnavailableError(f"model {self.model.name} did not score a pair in {timeout_s:g} s") from None
+            raise UnavailableError(
+                f"model {self.model.name} did not score a pair in {timeout_s:g} s"
+            ) from None
         if scored.outcomes[0].problem is not None:
             raise UnavailableError(f"model {self.model.name} cannot score a pair; the log says why")
 
@@ -142,7 +154,9 @@ class Runner:
         finally:
             job.close()
             self._jobs.discard(job)
-        warnings = _query_warnings(encoder, wanted) if request.reading.max_query_tokens and job.complete else ()
+        warnings = (
+            _query_warnings(encoder, wanted) if request.reading.max_query_tokens and job.complete else ()
+        )
         return Scored(job.results(_LATE), job.cached, _stages(job, wanted), warnings)
 
     def _encoder(self, reading: Reading) -> PairEncoder:
@@ -259,7 +273,8 @@ class Runner:
         if batch.error is None and batch.items:
             self.rate.measured(batch.tokens, batch.finished - batch.started)
         if batch.items:
-            self.healthy = any(outcome.problem is None for outcome in batch.outcomes)
+            scored = any(outcome.problem is None for outcome in batch.outcomes)
+            self.last_success = batch.finished if scored else -math.inf
         self._on_batch(batch)
 
     def _drop(self, item: Item) -> None:
@@ -312,14 +327,10 @@ def _stages(job: Job, wanted: Sequence[tuple[int, tuple[str, str]]]) -> Stages:
     )
 
 
-def _query_warnings(
-    encoder: PairEncoder, wanted: Sequence[tuple[int, tuple[str, str]]]
-) -> tuple[str, ...]:
+def _query_warnings(encoder: PairEncoder, wanted: Sequence[tuple[int, tuple[str, str]]]) -> tuple[str, ...]:
     """What was cut of queries."""
     queries = dict.fromkeys(query for _, (query, _) in wanted)
     if len(queries) > 1:
         return ()
     cut = [(query, encoder.head(query).cut) for query in queries]
     return tuple(f"the query was cut: its last {n} tokens were not read" for _, n in cut if n)
-
-

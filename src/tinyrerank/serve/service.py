@@ -6,15 +6,17 @@ import asyncio
 import time
 
 from tinyrerank.errors import EngineError
+from tinyrerank.serve.auth import load_keys
 from tinyrerank.serve.batcher import Batch
 from tinyrerank.serve.errors import BodyTooLargeError, InvalidError, UnavailableError
 from tinyrerank.serve.metrics import Metrics
-from tinyrerank.serve.models import Models, ServedModel
+from tinyrerank.serve.models import Models, ServedModel, load_model
 from tinyrerank.serve.request import RerankAnswer, RerankRequest, ranked
 from tinyrerank.serve.runner import Runner, Scored
 from tinyrerank.serve.settings import Settings
 
 _PROBE_S = 10.0
+_START_S = 300.0
 
 
 class Service:
@@ -23,15 +25,19 @@ class Service:
     Args:
         settings: of the server.
         models: loaded; the service closes them.
+        threads: of the engines of models that are loaded later.
 
     Attributes:
+        keys: that requests need.
         metrics: counters of this process.
         draining: whether the server is about to stop.
     """
 
-    def __init__(self, settings: Settings, models: Models) -> None:
+    def __init__(self, settings: Settings, models: Models, *, threads: int | None = None) -> None:
         self.settings = settings
+        self._threads = threads
         self.models = models
+        self.keys = load_keys(settings)
         self.metrics = Metrics()
         self.draining = False
         self.started = False
@@ -43,7 +49,7 @@ class Service:
             batch_tokens=self.settings.batch_tokens,
             max_queue_tokens=self.settings.max_queue_tokens,
             cache_entries=self.settings.cache_entries,
-            on_batch=lambda batch: self._count(model.name, batch),
+            on_batch=lambda batch: self.metrics.batch(model.name, batch),
         )
 
     def runner(self, model: ServedModel) -> Runner:
@@ -55,7 +61,7 @@ class Service:
         for runner in self._runners.values():
             runner.start()
         for runner in self._runners.values():
-            await runner.probe(timeout_s=300.0)
+            await runner.probe(timeout_s=_START_S)
         self.started = True
         self.metrics.ready.set(1)
 
@@ -64,6 +70,7 @@ class Service:
         self.draining = True
         self.metrics.ready.set(0)
         for runner in self._runners.values():
+            runner.fail_all(UnavailableError("the server is stopping; try another one, or again"))
             await asyncio.to_thread(runner.stop)
         self.models.close()
 
@@ -114,7 +121,9 @@ class Service:
         _check_size(request, self.settings.max_documents)
         limit = model.reranker.max_length
         if request.reading.max_length is not None and request.reading.max_length > limit:
-            raise InvalidError(f"max_length: {request.reading.max_length} is more than the {limit} of this model")
+            raise InvalidError(
+                f"max_length: {request.reading.max_length} is more than the {limit} of this model"
+            )
         allowed_ms = request.deadline_ms if request.deadline_ms is not None else self.settings.deadline_ms
         deadline = None if allowed_ms is None else arrived + allowed_ms / 1000
         scored = await self.runner(model).score(request, client=client, deadline=deadline)
@@ -136,6 +145,39 @@ class Service:
         self.metrics.answered(answer)
         return answer
 
+    async def load_model(self, name: str, source: str) -> ServedModel:
+        """Serve one more model, once it has scored a pair.
+
+        Raises:
+            InputError: the name is taken.
+            ModelError: the model cannot be used.
+        """
+        model = await asyncio.to_thread(load_model, name, source, self.settings, threads=self._threads)
+        runner = self._runner(model)
+        try:
+            runner.start()
+            await runner.probe(timeout_s=_START_S)
+            self.models.add(model)
+        except BaseException:
+            await asyncio.to_thread(runner.stop)
+            model.reranker.close()
+            raise
+        self._runners[name] = runner
+        return model
+
+    async def unload_model(self, name: str) -> None:
+        """Stop serving a model; its running requests are finished first.
+
+        Raises:
+            UnknownModelError: no such model.
+            InputError: it is the default.
+        """
+        model = self.models.remove(name)
+        runner = self._runners.pop(name)
+        await runner.idle()
+        await asyncio.to_thread(runner.stop)
+        model.reranker.close()
+
     def refresh_gauges(self) -> None:
         """Bring the gauges up to date; counters always are."""
         for name, runner in self._runners.items():
@@ -143,10 +185,6 @@ class Service:
             self.metrics.queue_limit.labels(name).set(runner.admission.max_tokens)
             self.metrics.drain_rate.labels(name).set(runner.rate.tokens_per_s)
             self.metrics.cache_entries.labels(name).set(len(runner.cache))
-
-    def _count(self, model: str, batch: Batch) -> None:
-        self.metrics.batch(model, batch)
-        self.metrics.queue_tokens.labels(model).set(self._runners[model].admission.waiting)
 
 
 def _check_size(request: RerankRequest, max_documents: int) -> None:

@@ -128,10 +128,17 @@ class Settings:
     max_documents: int = _setting(10_000, "documents in one request", _whole, minimum=1)
     max_body_bytes: int = _setting(32 * 1024 * 1024, "bytes of a request's body", _whole, minimum=1024)
     max_header_bytes: int = _setting(32 * 1024, "bytes of all headers of a request", _whole, minimum=1024)
-    body_timeout_s: float = _setting(30.0, "seconds that a client may take to send a body", _number, minimum=0.1)
-    idle_timeout_s: float = _setting(75.0, "seconds after which an idle connection is closed", _number, minimum=1)
+    body_timeout_s: float = _setting(
+        30.0, "seconds that a client may take to send a body", _number, minimum=0.1
+    )
+    idle_timeout_s: float = _setting(
+        75.0, "seconds after which an idle connection is closed", _number, minimum=1
+    )
     drain_s: float = _setting(
-        25.0, "seconds that running requests get after SIGTERM; then they are answered with 503", _number, minimum=0
+        25.0,
+        "seconds that running requests get after SIGTERM; then they are answered with 503",
+        _number,
+        minimum=0,
     )
     deadline_ms: float | None = _setting(
         None,
@@ -145,17 +152,22 @@ class Settings:
     )
     jina_document: str = _setting(
         "object",
-        "how /v1/rerank gives documents back: object, as {\"text\": …}, or echo, as they came",
+        'how /v1/rerank gives documents back: object, as {"text": …}, or echo, as they came',
         _text,
         choices=("object", "echo"),
     )
     api_keys: tuple[str, ...] = _setting(
-        (), "keys that clients must send, NAME:SHA256 or the key itself (default: open to all)", _texts, secret=True
+        (),
+        "keys that clients must send, NAME:SHA256 or the key itself (default: open to all)",
+        _texts,
+        secret=True,
     )
     api_keys_file: Path | None = _setting(
         None, "file with one NAME:SHA256 a line; `tinyrerank serve --new-key NAME` makes one", _path
     )
-    tls_cert: Path | None = _setting(None, "certificate chain (PEM); with tls_key, the server speaks HTTPS", _path)
+    tls_cert: Path | None = _setting(
+        None, "certificate chain (PEM); with tls_key, the server speaks HTTPS", _path
+    )
     tls_key: Path | None = _setting(None, "private key (PEM) of tls_cert", _path)
     log_level: str = _setting(
         "info", "least severe messages to log", _text, choices=("debug", "info", "warning", "error")
@@ -186,7 +198,17 @@ def load_settings(
     environment: Mapping[str, str] | None = None,
     file: Path | None = None,
 ) -> Settings:
-    """Settings from all sources.
+    """Settings from all sources; arguments and errors as in :func:`given_settings`."""
+    return Settings(**given_settings(flags, environment=environment, file=file))
+
+
+def given_settings(
+    flags: Mapping[str, object] | None = None,
+    *,
+    environment: Mapping[str, str] | None = None,
+    file: Path | None = None,
+) -> dict[str, Any]:
+    """What the operator set, by field name; defaults are not in it.
 
     Args:
         flags: by field name; None values are not set.
@@ -205,7 +227,7 @@ def load_settings(
             values[each.name] = _parsed(each, environment[variable], variable)
         if flags is not None and flags.get(each.name) is not None:
             values[each.name] = _parsed(each, flags[each.name], "--" + each.name.replace("_", "-"))
-    return Settings(**values)
+    return values
 
 
 def _from_file(path: Path) -> dict[str, Any]:
@@ -228,7 +250,12 @@ def _parsed(each: Field[Any], value: object, where: str) -> Any:  # noqa: ANN401
     try:
         parsed = each.metadata["parse"](value)
     except ValueError:
-        kinds = {_whole: "a whole number", _number: "a number", _flag: "true or false", _texts: "a list of texts"}
+        kinds = {
+            _whole: "a whole number",
+            _number: "a number",
+            _flag: "true or false",
+            _texts: "a list of texts",
+        }
         kind = kinds.get(each.metadata["parse"], "a text")
         shown = "" if each.metadata["secret"] else f" is {value!r};"
         raise InputError(f"{where}{shown} give {kind}: {each.metadata['about']}") from None

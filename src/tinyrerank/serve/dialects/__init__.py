@@ -22,7 +22,7 @@ __all__ = ["SHARED_PATHS", "Dialect", "by_path", "dialects", "sniff"]
 #: Paths where the body decides.
 SHARED_PATHS = ("/rerank", "/v1/rerank")
 #: In the order in which they look at a body on a shared path; Jina is the last.
-_MODULES = ("jina",)
+_MODULES = ("tei", "weaviate", "siliconflow", "xinference", "cohere", "voyage", "vllm", "infinity", "jina")
 
 Body = Mapping[str, Any]
 

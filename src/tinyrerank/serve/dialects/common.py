@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 import msgspec
@@ -27,7 +27,6 @@ Documents: TypeAlias = Annotated[
         " an `error`, and does not keep the others from being scored.",
     ),
 ]
-Strings: TypeAlias = Documents
 
 _AT = re.compile(r"^(?P<what>.*?)(?: - at `\$(?P<path>.*)`)?$", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(?P<name>[^`]+)`")
@@ -40,12 +39,14 @@ class Extras(Struct, kw_only=True):
         float | None, Meta(description="Answer within this time; what is not scored by then says so.")
     ] = None
     policy: Annotated[
-        Literal["truncate", "window", "refuse"] | None, Meta(description="What happens to pairs that are too long.")
+        Literal["truncate", "window", "refuse"] | None,
+        Meta(description="What happens to pairs that are too long."),
     ] = None
     max_length: Annotated[Count, Meta(description="Tokens read of query and document together.")] = None
     raw_scores: Annotated[Flag, Meta(description="Logits instead of scores between 0 and 1.")] = None
     return_receipts: Annotated[
-        Flag, Meta(description="Say for every result how much was read; without it, only for those that were cut.")
+        Flag,
+        Meta(description="Say for every result how much was read; without it, only for those that were cut."),
     ] = None
 
 
@@ -59,11 +60,28 @@ class ReceiptBody(Struct):
     span: tuple[int, int]
 
 
+class Result(Struct):
+    """One result, its document as an object."""
+
+    index: int
+    relevance_score: float
+    document: dict[str, Any] | str | UnsetType = UNSET
+    receipt: ReceiptBody | UnsetType = UNSET
+    error: str | UnsetType = UNSET
+
+
 class Usage(Struct):
     """Tokens that the model reads for a request."""
 
     total_tokens: int
     prompt_tokens: int
+
+
+class TokenCount(Struct):
+    """Tokens as Cohere and its followers count them."""
+
+    input_tokens: int
+    output_tokens: int = 0
 
 
 class FlatError(Struct):
@@ -111,6 +129,15 @@ def _invalid(message: str) -> InvalidError:
     return InvalidError(f"{name}: {what[0].lower()}{what[1:]}".replace("`", ""), name)
 
 
+def common(fields: Extras) -> dict[str, Any]:
+    """The arguments of a :class:`RerankRequest` that every dialect fills alike."""
+    return {
+        "return_receipts": flag(fields.return_receipts, default=False),
+        "raw_scores": flag(fields.raw_scores, default=False),
+        "deadline_ms": fields.deadline_ms,
+    }
+
+
 def flag(value: Flag, *, default: bool) -> bool:
     """A boolean that may be missing or a string."""
     if value is None:
@@ -120,7 +147,9 @@ def flag(value: Flag, *, default: bool) -> bool:
 
 def reading(fields: Extras, *, policy: Policy | None = None, **limits: Any) -> Reading:  # noqa: ANN401 - as Reading
     """The limits of a request; its own ``policy`` wins over what the dialect's keys amount to."""
-    return Reading(policy=fields.policy or policy, max_length=limits.pop("max_length", fields.max_length), **limits)
+    return Reading(
+        policy=fields.policy or policy, max_length=limits.pop("max_length", fields.max_length), **limits
+    )
 
 
 def pairs_of(
@@ -153,10 +182,14 @@ def text_of(document: object, rank_fields: Sequence[str] | None = None) -> str |
         return str(document["text"])
     else:
         parts = list(document.values())
-    texts = [str(part) for part in parts if isinstance(part, str | int | float) and not isinstance(part, bool)]
+    texts = [
+        str(part) for part in parts if isinstance(part, str | int | float) and not isinstance(part, bool)
+    ]
     if not texts:
         wanted = f"none of the rank_fields {', '.join(rank_fields)}" if rank_fields else "no text"
-        return Problem("bad_document", f"this document has {wanted[:200]}; send a string, or an object with 'text'")
+        return Problem(
+            "bad_document", f"this document has {wanted[:200]}; send a string, or an object with 'text'"
+        )
     return " ".join(texts)
 
 
@@ -174,9 +207,29 @@ def echo_text(request: RerankRequest, index: int) -> str | UnsetType:
     return UNSET if not request.return_documents or isinstance(pair, Problem) else pair[1]
 
 
+def results_of(
+    request: RerankRequest,
+    answer: RerankAnswer,
+    document: Callable[[RerankRequest, int], dict[str, Any] | str | UnsetType] = echo_object,
+) -> list[Result]:
+    """The results of an answer in its order; ``document`` gives each one's text back in a dialect's way."""
+    return [
+        Result(
+            index=i,
+            relevance_score=answer.outcomes[i].score(raw=request.raw_scores),
+            document=document(request, i),
+            receipt=receipt_of(request, answer.outcomes[i]),
+            error=error_of(answer.outcomes[i]),
+        )
+        for i in answer.order
+    ]
+
+
 def receipt_of(request: RerankRequest, outcome: Outcome) -> ReceiptBody | UnsetType:
     """The receipt of a result: when it was cut or read in windows, or the caller wants all."""
-    if outcome.problem is not None or not (request.return_receipts or outcome.truncated or outcome.windows > 1):
+    if outcome.problem is not None or not (
+        request.return_receipts or outcome.truncated or outcome.windows > 1
+    ):
         return UNSET
     return ReceiptBody(
         outcome.tokens_read, outcome.tokens_total, outcome.truncated, outcome.windows, outcome.span

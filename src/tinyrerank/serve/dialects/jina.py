@@ -16,15 +16,15 @@ from tinyrerank.serve.dialects.common import (
     Documents,
     Extras,
     Flag,
-    ReceiptBody,
+    Result,
     Usage,
+    common,
     echo_object,
-    error_of,
     flag,
     pairs_of,
     read,
     reading,
-    receipt_of,
+    results_of,
     usage_of,
     warnings_of,
 )
@@ -46,16 +46,6 @@ class JinaRequest(Extras, kw_only=True):
     max_doc_length: Count = None
 
 
-class JinaResult(Struct):
-    """One result."""
-
-    index: int
-    relevance_score: float
-    document: dict[str, Any] | str | UnsetType = UNSET
-    receipt: ReceiptBody | UnsetType = UNSET
-    error: str | UnsetType = UNSET
-
-
 class JinaAnswer(Struct):
     """The answer of ``POST /v1/rerank``; ``data`` repeats ``results`` for clients of Voyage."""
 
@@ -63,8 +53,8 @@ class JinaAnswer(Struct):
     model: str
     object: str
     usage: Usage
-    results: list[JinaResult]
-    data: list[JinaResult]
+    results: list[Result]
+    data: list[Result]
     warnings: list[str] | UnsetType = UNSET
 
 
@@ -81,27 +71,16 @@ def parse(body: dict[str, Any], settings: Settings) -> RerankRequest:
         model=fields.model,
         top_n=fields.top_n or fields.top_k,
         return_documents=flag(fields.return_documents, default=True),
-        return_receipts=flag(fields.return_receipts, default=False),
-        raw_scores=flag(fields.raw_scores, default=False),
-        deadline_ms=fields.deadline_ms,
         reading=reading(fields, policy=policy, max_document_tokens=fields.max_doc_length),
         warnings=warnings,
         detail=settings.jina_document,
+        **common(fields),
     )
 
 
 def render(request: RerankRequest, answer: RerankAnswer) -> JinaAnswer:
     """The internal answer as Jina's."""
-    results = [
-        JinaResult(
-            index=i,
-            relevance_score=answer.outcomes[i].score(raw=request.raw_scores),
-            document=_document(request, i),
-            receipt=receipt_of(request, answer.outcomes[i]),
-            error=error_of(answer.outcomes[i]),
-        )
-        for i in answer.order
-    ]
+    results = results_of(request, answer, _as_it_came if request.detail == "echo" else echo_object)
     return JinaAnswer(
         id=answer.id,
         model=answer.model,
@@ -113,11 +92,11 @@ def render(request: RerankRequest, answer: RerankAnswer) -> JinaAnswer:
     )
 
 
-def _document(request: RerankRequest, index: int) -> dict[str, Any] | str | UnsetType:
-    pair, document = request.pairs[index], request.documents[index]
-    if request.detail == "echo" and request.return_documents and not isinstance(pair, Problem):
-        return document  # type: ignore[no-any-return]  # a string or an object, or it were a problem
-    return echo_object(request, index)
+def _as_it_came(request: RerankRequest, index: int) -> dict[str, Any] | str | UnsetType:
+    if not request.return_documents or isinstance(request.pairs[index], Problem):
+        return UNSET
+    document: dict[str, Any] | str = request.documents[index]
+    return document
 
 
 DIALECTS = (

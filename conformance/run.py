@@ -11,6 +11,7 @@ is open, for clients that cannot send a key, and one whose queue is full. The re
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import os
 import platform
@@ -20,8 +21,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
@@ -98,8 +97,8 @@ def start(stack: ExitStack, box: Path, threads: int | None) -> dict[str, str]:
     """Start the three servers and the shim; returns the environment variables of the tests."""
     key = secrets.token_urlsafe(16)
     more = ["--threads", str(threads)] if threads else []
-    keyed = stack.enter_context(serving(box, "keyed", "serve", "--api-keys", f"conformance:{key}", *more))
-    free = stack.enter_context(serving(box, "open", "serve", "--sagemaker", "true", *more))
+    keyed = stack.enter_context(serving(box, "keyed", "serve", "--api-keys", key, *more))
+    free = stack.enter_context(serving(box, "open", "serve", "--sagemaker", *more))
     full = stack.enter_context(serving(box, "full", *more))
     shim = stack.enter_context(Shim({"ready": free, "busy": full}))
     return {
@@ -143,15 +142,25 @@ def free_port() -> int:
 
 
 def wait_until_ready(port: int, process: subprocess.Popen[bytes], log: Path, limit_s: float = 120.0) -> None:
-    """Return when the server answers its health check; raise with its log when it ends or takes too long."""
+    """Return when the server listens; raise with its log when it ends or takes too long.
+
+    A rerank request is enough of a sign, whatever its status; that of the full server must be refused.
+    """
     end = time.monotonic() + limit_s
+    wanted = 429 if log.stem == "full" else None
     while time.monotonic() < end and process.poll() is None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=3)
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
+            body = json.dumps({"query": "ready?", "documents": [str(time.monotonic())]})
+            connection.request("POST", "/v1/rerank", body, {"Content-Type": "application/json"})
+            if wanted in {None, connection.getresponse().status}:
                 return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.05)
-    raise RuntimeError(f"the server did not become ready:\n{log.read_text(errors='replace')[-2000:]}")
+        except OSError:
+            pass
+        finally:
+            connection.close()
+        time.sleep(0.05)
+    raise RuntimeError(f"{log.stem}: not ready:\n{log.read_text(errors='replace')[-2000:]}")
 
 
 def run_tests(
@@ -159,7 +168,11 @@ def run_tests(
 ) -> list[dict[str, Any]]:
     """Run the tests of one environment there; returns a line for each outcome."""
     out = box / f"{name}.jsonl"
-    variables = {key: value for key, value in os.environ.items() if "proxy" not in key.lower()}
+    variables = {
+        key: value
+        for key, value in os.environ.items()
+        if "proxy" not in key.lower() and key != "PYTHONPATH"  # the clients see no code of ours
+    }
     variables |= settings | {
         "CONFORMANCE_OUT": str(out),
         "CONFORMANCE_EXPECTED": str(box / "expected.json"),

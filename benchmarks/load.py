@@ -197,7 +197,7 @@ def plain(box: Path, name: str, threads: int) -> Any:  # noqa: ANN401 - a contex
     from tinyrerank.bench.peer_graph import prepare_graph, prepare_onnx_int8
     from tinyrerank.model.hub import default_folder
 
-    graph = box / f"{name.split()[-1]}.onnx"
+    graph = box / f"{name.rsplit(maxsplit=1)[-1]}.onnx"
     (prepare_onnx_int8 if name.endswith("int8") else prepare_graph)(default_folder(), graph)
     tokenizer = str(default_folder() / "tokenizer.json")
     command = [sys.executable, str(HERE / "baseline_server.py"), str(graph), tokenizer]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import importlib.util
 import json
 import tarfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +13,13 @@ import pytest
 
 pytest.importorskip("starlette", reason="needs the extra serve")
 pytest.importorskip("msgspec", reason="needs the extra serve")
-from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from tinyrerank import Reranker
 from tinyrerank.cli import main
 from tinyrerank.errors import InputError
 from tinyrerank.serve import sagemaker
+from tinyrerank.serve.app import build_app
 from tinyrerank.serve.models import load_models
 from tinyrerank.serve.sagemaker.container import container_settings
 from tinyrerank.serve.service import Service
@@ -82,15 +80,10 @@ def endpoint(tiny_folder: Path, make_model: Any, tmp_path: Path) -> Iterator[tup
     (tmp_path / "two").symlink_to(make_model(seed=2))
     options = Settings(models=(f"tiny={tiny_folder}",), threads=1)
     service = Service(options, load_models(options, threads=1))
-
-    @contextlib.asynccontextmanager
-    async def running(_: object) -> AsyncIterator[None]:
-        await service.start()
-        yield
-        await service.stop()
-
-    routes = sagemaker.routes(service, {"SAGEMAKER_MULTI_MODEL": "true"}, tmp_path.parent.parent)
-    with TestClient(Starlette(routes=routes, lifespan=running)) as client:
+    app = build_app(service)
+    environment = {"SAGEMAKER_MULTI_MODEL": "true"}
+    app.router.routes[:0] = sagemaker.routes(service, environment, tmp_path.parent.parent)
+    with TestClient(app) as client:
         yield client, tmp_path
 
 
@@ -177,8 +170,7 @@ def test_only_the_container_s_own_paths_are_open() -> None:
 
 
 def test_ping_says_503_while_no_pair_can_be_scored(tiny_folder: Path) -> None:
-    options = Settings(models=(f"tiny={tiny_folder}",), threads=1)
+    options = Settings(models=(f"tiny={tiny_folder}",), threads=1, sagemaker=True)
     service = Service(options, load_models(options, threads=1))
-    app = TestClient(Starlette(routes=sagemaker.routes(service, {})))
-    asyncio.run(service.stop())
+    app = TestClient(build_app(service))  # its lifespan does not run: nothing was started
     assert app.get("/ping").status_code == 503

@@ -16,12 +16,11 @@ from hypothesis import strategies as st
 
 pytest.importorskip("starlette", reason="needs the extra serve")
 pytest.importorskip("msgspec", reason="needs the extra serve")
-from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from tinyrerank import Reranker
 from tinyrerank.errors import TinyrerankError
-from tinyrerank.serve import sagemaker
+from tinyrerank.serve.app import build_app
 from tinyrerank.serve.models import load_models
 from tinyrerank.serve.sagemaker.bodies import Job, parse_invocation
 from tinyrerank.serve.service import Service
@@ -37,24 +36,16 @@ D = [
 
 @pytest.fixture(scope="module")
 def app(tiny_folder: Path) -> Iterator[TestClient]:
-    options = Settings(models=(f"tiny={tiny_folder}",), threads=1, max_body_bytes=200_000)
-    service = Service(options, load_models(options, threads=1))
-    app = Starlette(routes=sagemaker.routes(service, {}))
-    app.router.lifespan_context = _lifespan(service)
-    with TestClient(app) as client:
+    """A server with keys: the container's paths are open all the same."""
+    options = Settings(
+        models=(f"tiny={tiny_folder}",),
+        threads=1,
+        max_body_bytes=200_000,
+        sagemaker=True,
+        api_keys=("secret-of-the-test",),
+    )
+    with TestClient(build_app(Service(options, load_models(options, threads=1)))) as client:
         yield client
-
-
-def _lifespan(service: Service) -> Any:
-    import contextlib
-
-    @contextlib.asynccontextmanager
-    async def running(_: object) -> Any:
-        await service.start()
-        yield
-        await service.stop()
-
-    return running
 
 
 @pytest.fixture(scope="module")

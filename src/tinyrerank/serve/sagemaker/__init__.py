@@ -8,11 +8,12 @@ without one.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
-from collections.abc import Awaitable, Callable, Mapping
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -20,10 +21,14 @@ from starlette.routing import Route
 
 from tinyrerank.errors import TinyrerankError
 from tinyrerank.serve.bodies import read_body
+from tinyrerank.serve.endpoints import Endpoint, unless_gone
+from tinyrerank.serve.envelope import record_of
 from tinyrerank.serve.request import RerankAnswer
+from tinyrerank.serve.responses import error_response, json_response
 from tinyrerank.serve.sagemaker.bodies import Invocation, Job, failed, parse_invocation
 from tinyrerank.serve.sagemaker.models import ModelStore, model_routes
 from tinyrerank.serve.service import Service
+from tinyrerank.serve.tracing import span
 
 __all__ = ["OPEN_PATHS", "is_open", "routes"]
 
@@ -33,7 +38,7 @@ _ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 _INFERENCE_ID = "x-amzn-sagemaker-inference-id"
 _PING_S = 1.5  # the service gives up after 2 s
 _AT_ONCE = 8  # lines of one body that are scored at the same time; the batcher mixes them
-_log = logging.getLogger("tinyrerank.serve")
+_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 
 
 def is_open(path: str) -> bool:
@@ -63,7 +68,7 @@ def routes(
     return found
 
 
-def _ping(service: Service) -> Callable[[Request], Awaitable[Response]]:
+def _ping(service: Service) -> Endpoint:
     async def ping(_: Request) -> Response:
         """200 without a body when a real pair can be scored, else 503."""
         try:
@@ -76,11 +81,9 @@ def _ping(service: Service) -> Callable[[Request], Awaitable[Response]]:
     return ping
 
 
-def _execution_parameters(service: Service) -> Callable[[Request], Awaitable[Response]]:
+def _execution_parameters(service: Service) -> Endpoint:
     async def execution_parameters(_: Request) -> Response:
         """What batch transform uses where its job does not say."""
-        from tinyrerank.serve.app import json_response
-
         megabytes = max(1, min(100, service.settings.max_body_bytes // 2**20))
         return json_response(
             {"MaxConcurrentTransforms": 2, "BatchStrategy": "MULTI_RECORD", "MaxPayloadInMB": megabytes}
@@ -89,13 +92,16 @@ def _execution_parameters(service: Service) -> Callable[[Request], Awaitable[Res
     return execution_parameters
 
 
-def invoke(service: Service) -> Callable[[Request], Awaitable[Response]]:
+def invoke(service: Service) -> Endpoint:
     """The endpoint of ``/invocations``, and of ``/models/{name}/invoke``, where the path names the model."""
 
     async def invocations(request: Request) -> Response:
-        from tinyrerank.serve.app import error_response, unless_gone
-
-        request_id = request.headers.get(_INFERENCE_ID, request.headers.get("x-request-id", "none"))[:128]
+        record = record_of(request.scope)
+        record.dialect = "sagemaker"
+        inference_id = request.headers.get(_INFERENCE_ID, "")
+        if _ID.fullmatch(inference_id):
+            record.request_id = inference_id
+        arrived = asyncio.get_running_loop().time()
         try:
             settings = service.settings
             raw = await read_body(
@@ -106,25 +112,39 @@ def invoke(service: Service) -> Callable[[Request], Awaitable[Response]]:
             )
             kind, accept = (request.headers.get(name, "") for name in ("content-type", "accept"))
             invocation = await asyncio.to_thread(parse_invocation, raw, kind, accept, settings)
-            model = request.path_params.get("name")
-            body, attributes = await unless_gone(request, _answer(service, invocation, request_id, model))
-            headers = {_ATTRIBUTES: attributes}
-            return Response(body, headers=headers, media_type=invocation.media_type)
+            call = _Call(service, record.request_id, record.client, arrived, request.path_params.get("name"))
+            with span("invocations", {"parts": len(invocation.jobs)}, request.headers):
+                body, counts = await unless_gone(request, _answer(call, invocation))
+            record.details = counts
+            attributes = "tinyrerank " + " ".join(f"{name}={count}" for name, count in counts.items())
+            return Response(body, headers={_ATTRIBUTES: attributes}, media_type=invocation.media_type)
         except TinyrerankError as error:
-            return error_response(error, request_id)
+            record.code = error.code
+            return error_response(error, record.request_id)
         except ClientDisconnect:
+            record.code = "client_gone"
+            service.metrics.gone.inc()
             return Response(status_code=499)
-        except Exception:  # noqa: BLE001 - the last place that can turn a failure into an answer
-            _log.exception("unexpected error", extra={"request_id": request_id})
-            return error_response(None, request_id)
 
     return invocations
 
 
-async def _answer(
-    service: Service, invocation: Invocation, request_id: str, model: str | None
-) -> tuple[bytes, str]:
-    """Score every part of a body, a few at a time; the answer and its custom attributes.
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """What all parts of one request share."""
+
+    service: Service
+    request_id: str
+    client: str
+    arrived: float
+    model: str | None
+
+
+Part: TypeAlias = tuple[Any, RerankAnswer | TinyrerankError]
+
+
+async def _answer(call: _Call, invocation: Invocation) -> tuple[bytes, dict[str, int]]:
+    """Score every part of a body, a few at a time; the answer, and counts for receipts and log.
 
     Raises:
         TinyrerankError: the only part failed; or, in a batch, one that would succeed if sent again, so that
@@ -132,55 +152,40 @@ async def _answer(
     """
     gate = asyncio.Semaphore(_AT_ONCE)
 
-    async def one(number: int, job: Job | TinyrerankError) -> tuple[Any, RerankAnswer | TinyrerankError]:
+    async def one(number: int, job: Job | TinyrerankError) -> Part:
         if isinstance(job, TinyrerankError):
-            return failed(job, request_id), job
+            return failed(job, call.request_id), job
+        request = job.request if call.model is None else replace(job.request, model=call.model)
+        name = f"{call.request_id}-{number}" if number else call.request_id
         async with gate:
             try:
-                request = job.request if model is None else _with_model(job, model)
-                answer = await service.rank(
-                    request, request_id=f"{request_id}-{number}" if number else request_id
+                answer = await call.service.rank(
+                    request, request_id=name, client=call.client, arrived=call.arrived
                 )
             except TinyrerankError as error:
                 if error.retryable or not invocation.batch:
                     raise
-                return failed(error, request_id), error
-            return job.render(answer), answer
+                return failed(error, call.request_id), error
+        return job.render(answer), answer
 
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_kept(one(i, job))) for i, job in enumerate(invocation.jobs)]
-    done = [task.result() for task in tasks]
-    for error in (each for each in done if isinstance(each, TinyrerankError)):
-        raise error
-    parts = [each for each in done if isinstance(each, tuple)]
-    body = await asyncio.to_thread(invocation.assemble, [rendered for rendered, _ in parts])
-    return body, _attributes([answer for _, answer in parts])
-
-
-async def _kept(
-    work: Awaitable[tuple[Any, RerankAnswer | TinyrerankError]],
-) -> tuple[Any, RerankAnswer | TinyrerankError] | TinyrerankError:
-    """An error as a value, so that a task group does not wrap it."""
+    tasks = [asyncio.ensure_future(one(i, job)) for i, job in enumerate(invocation.jobs)]
     try:
-        return await work
-    except TinyrerankError as error:
-        return error
+        parts = await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+    body = await asyncio.to_thread(invocation.assemble, [rendered for rendered, _ in parts])
+    return body, _counts([answer for _, answer in parts])
 
 
-def _with_model(job: Job, model: str) -> Any:  # noqa: ANN401 - dataclasses.replace of a RerankRequest
-    from dataclasses import replace
-
-    return replace(job.request, model=model)
-
-
-def _attributes(answers: list[RerankAnswer | TinyrerankError]) -> str:
-    """Receipts for which the answers of some clients have no room; at most 1024 ASCII characters."""
+def _counts(answers: list[RerankAnswer | TinyrerankError]) -> dict[str, int]:
+    """Receipts for which the answers of some clients have no room."""
     good = [answer for answer in answers if isinstance(answer, RerankAnswer)]
-    counts = {
+    return {
+        "documents": sum(len(answer.outcomes) for answer in good),
         "tokens": sum(answer.tokens for answer in good),
         "truncated": sum(answer.truncated for answer in good),
-        "problems": sum(answer.problems for answer in good),
+        "unscored": sum(answer.problems for answer in good),
         "failed": len(answers) - len(good),
         "warnings": sum(len(answer.warnings) for answer in good),
     }
-    return "tinyrerank " + " ".join(f"{name}={count}" for name, count in counts.items())

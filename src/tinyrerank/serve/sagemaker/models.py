@@ -7,7 +7,6 @@ service unpacks models into.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from msgspec import UNSET, Struct, UnsetType
@@ -15,12 +14,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tinyrerank.errors import ModelError, TinyrerankError
+from tinyrerank.errors import InputError, ModelError, TinyrerankError
 from tinyrerank.serve.bodies import decode_object, read_body
 from tinyrerank.serve.dialects.common import flat_error
+from tinyrerank.serve.endpoints import Endpoint
+from tinyrerank.serve.envelope import record_of
+from tinyrerank.serve.errors import UnavailableError
+from tinyrerank.serve.responses import error_response, json_response
 from tinyrerank.serve.service import Service
 
-Endpoint = Callable[[Request], Awaitable[Response]]
 _PAGE = 100
 _MAX_NAME = 200
 _LOAD_FACTOR = 2.0  # memory that a model takes while it is loaded, by the size of its weights
@@ -81,10 +83,12 @@ class ModelStore:
             if not _fits(folder):
                 raise RefusedError(507, f"no memory for model {name!r}; unload another first")
             try:
-                await self._service.load_model(name, folder)
+                await self._service.load_model(name, str(folder))
             except MemoryError:
                 raise RefusedError(507, f"no memory for model {name!r}; unload another first") from None
-            except ModelError as error:
+            except InputError as error:  # the name of a model that the server brought
+                raise RefusedError(409, str(error)) from None
+            except (ModelError, UnavailableError) as error:
                 raise RefusedError(400, str(error)) from None
             self._urls[name] = url
         return ModelEntry(name, url)
@@ -144,16 +148,16 @@ def model_routes(store: ModelStore, invoke: Endpoint) -> list[Route]:
         name, url = body.get("model_name"), body.get("url")
         if not isinstance(name, str) or not isinstance(url, str):
             raise RefusedError(400, 'give {"model_name": name, "url": folder}')
-        return _json(await store.load(name, url))
+        return json_response(await store.load(name, url))
 
     async def listed(request: Request) -> Response:
-        return _json(store.page(request.query_params.get("next_page_token")))
+        return json_response(store.page(request.query_params.get("next_page_token")))
 
     async def shown(request: Request) -> Response:
-        return _json(store.entry(request.path_params["name"]))
+        return json_response(store.entry(request.path_params["name"]))
 
     async def unload(request: Request) -> Response:
-        return _json(await store.unload(request.path_params["name"]))
+        return json_response(await store.unload(request.path_params["name"]))
 
     async def invoked(request: Request) -> Response:
         store.entry(request.path_params["name"])
@@ -172,18 +176,15 @@ def _answered(endpoint: Endpoint) -> Endpoint:
     """An endpoint whose errors become answers."""
 
     async def answered(request: Request) -> Response:
+        record = record_of(request.scope)
         try:
             return await endpoint(request)
         except RefusedError as error:
-            status = error.status
-            return _json(flat_error(status, error.code, str(error), "none"), status)
+            record.code = error.code
+            body = flat_error(error.status, error.code, str(error), record.request_id)
+            return json_response(body, error.status)
         except TinyrerankError as error:
-            return _json(flat_error(error.http_status, error.code, str(error), "none"), error.http_status)
+            record.code = error.code
+            return error_response(error, record.request_id)
 
     return answered
-
-
-def _json(content: Struct, status: int = 200) -> Response:
-    from tinyrerank.serve.app import json_response
-
-    return json_response(content, status)

@@ -103,7 +103,7 @@ def _file_entries(path: Path) -> list[tuple[str, str]]:
         entry = _ENTRY.fullmatch(line.strip())
         if entry is None:  # the line is not shown: it may be a key
             raise DataError(
-                f"{path}: line {number} is not NAME:SHA256; `tinyrerank serve --new-key NAME` makes such a line"
+                f"{path}: line {number} is not NAME:SHA256; `tinyrerank serve --new-key NAME` makes one"
             )
         entries.append((entry["name"], entry["digest"]))
     if not entries:

@@ -104,7 +104,7 @@ class Batcher:
         error: Exception | None = None
         try:
             outcomes = self._scored(items)
-        except Exception as caught:
+        except Exception as caught:  # noqa: BLE001 - logged, and answered pair by pair
             _log.exception("the engine failed on a batch; its pairs are computed one by one")
             error = caught
             outcomes = [self._scored_alone(item) for item in items]
@@ -113,7 +113,7 @@ class Batcher:
     def _scored_alone(self, item: Item) -> Outcome:
         try:
             return self._scored([item])[0]
-        except Exception:
+        except Exception:  # noqa: BLE001 - logged, and answered
             _log.exception("the engine failed on one pair")
             return Outcome(problem=_FAILED)
 

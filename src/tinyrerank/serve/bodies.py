@@ -1,11 +1,11 @@
-"""The body of a request: read within bounds of size and time, and decoded with a clear answer to anything odd."""
+"""The body of a request: read within bounds of size and time, decoded with a clear answer to anything odd."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, NoReturn
 
 import msgspec
@@ -19,10 +19,10 @@ _decode = msgspec.json.Decoder().decode
 
 async def read_body(
     stream: AsyncIterator[bytes],
-    headers: Any,
+    headers: Mapping[str, str],
     *,
     max_bytes: int,
-    timeout_s: float,  # noqa: ANN401 - any mapping
+    timeout_s: float,
 ) -> bytes:
     """The whole body.
 
@@ -68,7 +68,7 @@ def decode(body: bytes) -> Any:  # noqa: ANN401 - any JSON
     except UnicodeDecodeError:
         raise RequestError("the body is not UTF-8; encode it so") from None
     except RecursionError:
-        raise RequestError("the body is nested too deeply; documents are strings or flat objects") from None
+        raise _too_deep() from None
     except msgspec.DecodeError as error:
         if _SURROGATE_ESCAPE.search(body):
             return _with_surrogates(body)
@@ -88,11 +88,11 @@ def decode_object(body: bytes) -> dict[str, Any]:
 
 
 def _with_surrogates(body: bytes) -> Any:  # noqa: ANN401 - any JSON
-    """As the standard library decodes: it lets lone surrogates pass, which some clients send when they cut text."""
+    """As the standard library decodes: it lets lone surrogates pass, as clients send that cut text badly."""
     try:
         return _mended(json.loads(body, parse_constant=_no_constant))
     except RecursionError:
-        raise RequestError("the body is nested too deeply; documents are strings or flat objects") from None
+        raise _too_deep() from None
     except ValueError as error:
         raise RequestError(_reason(str(error))) from None
 
@@ -113,8 +113,12 @@ def _no_constant(name: str) -> NoReturn:
 
 def _reason(message: str) -> str:
     """What a decoder says, without its own internals."""
-    plain = message.split(" - at")[0].removeprefix("JSON is malformed: ")
+    plain = message.split(" - at", maxsplit=1)[0].removeprefix("JSON is malformed: ")
     return f"the body is not JSON that can be read: {plain[0].lower()}{plain[1:]}"
+
+
+def _too_deep() -> RequestError:
+    return RequestError("the body is nested too deeply; documents are strings or flat objects")
 
 
 def _too_large(max_bytes: int) -> BodyTooLargeError:

@@ -53,7 +53,7 @@ def rerank_endpoint(service: Service, dialect: Dialect | None) -> Endpoint:
             record.code = "client_gone"
             service.metrics.gone.inc()
             return Response(status_code=499)
-        except Exception:
+        except Exception:  # noqa: BLE001 - logged; the last place that can answer in the dialect
             record.code = "internal_error"
             _log.exception("unexpected error", extra={"request_id": record.request_id})
             return error_response(None, record.request_id, used)
@@ -62,7 +62,7 @@ def rerank_endpoint(service: Service, dialect: Dialect | None) -> Endpoint:
 
 
 async def read_object(request: Request, service: Service) -> dict[str, object]:
-    """The JSON object of a request's body, within the limits of the settings; raises ``RequestError`` and kin."""
+    """The JSON object of a request's body, within the limits of the settings; raises ``RequestError``."""
     raw = await read_body(
         request.stream(),
         request.headers,

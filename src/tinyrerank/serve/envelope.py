@@ -1,4 +1,4 @@
-"""What surrounds every request: id, API key, limits on headers, counters, a line in the log, no stray exception."""
+"""What surrounds every request: id, API key, limit on headers, counters, a line in the log."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class Envelope:
         except TinyrerankError as error:
             record.code = error.code
             await error_response(error, record.request_id)(scope, receive, sending)
-        except Exception:
+        except Exception:  # noqa: BLE001 - logged; the last place that can answer
             record.code = "internal_error"
             _log.exception("unexpected error", extra={"request_id": record.request_id})
             if status == 0:

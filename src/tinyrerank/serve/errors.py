@@ -1,4 +1,4 @@
-"""Errors that only a server has. Their ``error_type`` is the word that text-embeddings-inference clients know.
+"""Errors that only a server has.
 
 ::
 

@@ -24,14 +24,12 @@ class Item:
         waiters: requests that want it, each with the position of its pair.
         pair: its token ids, once they are known.
         tokens: that the engine computes for it.
-        queued_at: when it began to wait (monotonic seconds).
     """
 
     key: bytes
     waiters: list[tuple[Any, int]] = field(default_factory=list)
     pair: EncodedPair | None = None
     tokens: int = 0
-    queued_at: float = 0.0
 
     @property
     def wanted(self) -> bool:
@@ -82,19 +80,22 @@ class Lanes:
             owner: the request; its items of several calls form one lot.
             items: with their pairs.
         """
+        items = deque(items)
+        if not items:
+            return
         with self._ready:
             lane = self._lanes.get(client)
             if lane is None:
                 lane = self._lanes[client] = _Lane(self._served)
             lot = next((lot for lot in reversed(lane.lots) if lot.owner is owner), None)
             if lot is None:
-                lane.lots.append(_Lot(owner, deque(items)))
+                lane.lots.append(_Lot(owner, items))
             else:
                 lot.items.extend(items)
             self._ready.notify()
 
     def take(self) -> bool:
-        """Take the next batch and the items that nobody wants any more; waits for either, False once closed."""
+        """Take the next batch, and the items that nobody wants; waits for either, False once closed."""
         with self._ready:
             while True:
                 self.taken = ([], [])

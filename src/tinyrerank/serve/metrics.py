@@ -6,6 +6,7 @@ With several workers each process writes into files of a common folder, and any 
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,84 +18,59 @@ if TYPE_CHECKING:
 SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _TOKENS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16_384, 65_536)
-_COUNT = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 10_000)
+#: The library ends the names of counters in _total; text-embeddings-inference does not.
+_TE_COUNTER = re.compile(rb"\b(te_request_[a-z]+)_total\b")
+_PAIRS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 10_000)
 
 
 class Metrics:
-    """All counters of a process. Import it late: prometheus_client is not light."""
+    """All counters of a process. They are made late: prometheus_client is not light."""
 
     def __init__(self) -> None:
-        from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+        from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # the library's gap
         self.registry = registry = CollectorRegistry()
-        self.requests = Counter("tinyrerank_requests", "Answers", ["dialect", "status"], registry=registry)
-        self.latency = Histogram(
-            "tinyrerank_request_seconds",
-            "Time from first byte to answer",
-            ["dialect"],
-            buckets=_SECONDS,
-            registry=registry,
+
+        def counter(name: str, about: str, *labels: str) -> Counter:
+            return Counter(name, about, labels, registry=registry)
+
+        def gauge(name: str, about: str, *labels: str) -> Gauge:
+            return Gauge(name, about, labels, registry=registry, multiprocess_mode="livesum")
+
+        def histogram(name: str, about: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+            return Histogram(name, about, labels, registry=registry, buckets=buckets)
+
+        self.requests = counter("tinyrerank_requests", "Answers of ranking routes", "dialect", "status")
+        self.latency = histogram("tinyrerank_request_seconds", "Time to the answer", _SECONDS, "dialect")
+        self.documents = counter("tinyrerank_documents", "Documents of scored requests")
+        self.truncated = counter("tinyrerank_truncated_documents", "Documents not read to their end")
+        self.tokens_cut = counter("tinyrerank_cut_tokens", "Document tokens that were not read")
+        self.problems = counter("tinyrerank_unscored_documents", "Documents without a score", "reason")
+        self.cached = counter("tinyrerank_cache_hits", "Pairs whose score was known")
+        self.computed = counter("tinyrerank_computed_pairs", "Pairs that an engine computed", "model")
+        self.tokens = counter("tinyrerank_computed_tokens", "Tokens that an engine computed", "model")
+        self.busy = counter("tinyrerank_engine_seconds", "Time that an engine computed", "model")
+        self.engine_errors = counter("tinyrerank_engine_errors", "Batches that failed", "model")
+        self.dropped = counter("tinyrerank_dropped_pairs", "Pairs nobody waited for any more", "model")
+        self.gone = counter("tinyrerank_disconnects", "Clients that hung up before the answer")
+        self.queue_tokens = gauge("tinyrerank_queue_tokens", "Tokens waiting or being computed", "model")
+        self.queue_limit = gauge("tinyrerank_queue_limit_tokens", "Tokens that may wait", "model")
+        self.drain_rate = gauge("tinyrerank_drain_tokens_per_second", "Measured speed", "model")
+        self.cache_entries = gauge("tinyrerank_cache_entries", "Scores in the cache", "model")
+        self.ready = gauge("tinyrerank_ready", "Workers that answer")
+        self.te_count = counter("te_request_count", "Requests", "method")
+        self.te_success = counter("te_request_success", "Requests that were answered", "method")
+        self.te_failure = counter("te_request_failure", "Requests that were not", "err")
+        self.te_duration = histogram("te_request_duration", "Seconds per request", _SECONDS)
+        self.te_tokenization = histogram(
+            "te_request_tokenization_duration", "Seconds of tokenizing", _SECONDS
         )
-        self.documents = Counter("tinyrerank_documents", "Documents of scored requests", registry=registry)
-        self.truncated = Counter(
-            "tinyrerank_truncated_documents", "Documents not read to their end", registry=registry
-        )
-        self.tokens_cut = Counter(
-            "tinyrerank_cut_tokens", "Document tokens that were not read", registry=registry
-        )
-        self.problems = Counter(
-            "tinyrerank_unscored_documents", "Documents without a score", ["reason"], registry=registry
-        )
-        self.cached = Counter("tinyrerank_cache_hits", "Pairs whose score was known", registry=registry)
-        self.computed = Counter(
-            "tinyrerank_computed_pairs", "Pairs that an engine computed", ["model"], registry=registry
-        )
-        self.tokens = Counter(
-            "tinyrerank_computed_tokens", "Tokens that an engine computed", ["model"], registry=registry
-        )
-        self.busy = Counter(
-            "tinyrerank_engine_seconds", "Time that an engine computed", ["model"], registry=registry
-        )
-        self.engine_errors = Counter(
-            "tinyrerank_engine_errors", "Batches that failed", ["model"], registry=registry
-        )
-        self.dropped = Counter(
-            "tinyrerank_dropped_pairs", "Pairs that nobody waited for any more", ["model"], registry=registry
-        )
-        self.gone = Counter(
-            "tinyrerank_disconnects", "Clients that hung up before the answer", registry=registry
-        )
-        gauges = {"multiprocess_mode": "livesum", "registry": registry}
-        self.queue_tokens = Gauge(
-            "tinyrerank_queue_tokens", "Tokens waiting or being computed", ["model"], **gauges
-        )
-        self.queue_limit = Gauge("tinyrerank_queue_limit_tokens", "Tokens that may wait", ["model"], **gauges)
-        self.drain_rate = Gauge(
-            "tinyrerank_drain_tokens_per_second", "Measured speed of the engine", ["model"], **gauges
-        )
-        self.cache_entries = Gauge("tinyrerank_cache_entries", "Scores in the cache", ["model"], **gauges)
-        self.ready = Gauge("tinyrerank_ready", "Workers that answer", **gauges)
-        self.te_count = Counter("te_request_count", "Requests", ["method"], registry=registry)
-        self.te_success = Counter(
-            "te_request_success", "Requests that were answered", ["method"], registry=registry
-        )
-        self.te_failure = Counter("te_request_failure", "Requests that were not", ["err"], registry=registry)
-        seconds = {"buckets": _SECONDS, "registry": registry}
-        self.te_duration = Histogram("te_request_duration", "Seconds per request", **seconds)
-        self.te_tokenization = Histogram(
-            "te_request_tokenization_duration", "Seconds in the tokenizer", **seconds
-        )
-        self.te_queue = Histogram("te_request_queue_duration", "Seconds in the queue", **seconds)
-        self.te_inference = Histogram("te_request_inference_duration", "Seconds in the engine", **seconds)
-        self.te_length = Histogram(
-            "te_request_input_length", "Tokens per request", buckets=_TOKENS, registry=registry
-        )
-        self.te_batch_size = Histogram(
-            "te_batch_next_size", "Pairs per batch", buckets=_COUNT, registry=registry
-        )
-        self.te_batch_tokens = Histogram(
-            "te_batch_next_tokens", "Tokens per batch", buckets=_TOKENS, registry=registry
-        )
+        self.te_queue = histogram("te_request_queue_duration", "Seconds in the queue", _SECONDS)
+        self.te_inference = histogram("te_request_inference_duration", "Seconds in the engine", _SECONDS)
+        self.te_length = histogram("te_request_input_length", "Tokens per request", _TOKENS)
+        self.te_batch_size = histogram("te_batch_next_size", "Pairs per batch", _PAIRS)
+        self.te_batch_tokens = histogram("te_batch_next_tokens", "Tokens per batch", _TOKENS)
 
     def answered(self, answer: RerankAnswer) -> None:
         """Count a scored request."""
@@ -142,8 +118,8 @@ class Metrics:
         registry = self.registry
         if os.environ.get(SHARED_FOLDER):
             registry = CollectorRegistry()
-            multiprocess.MultiProcessCollector(registry)
-        return generate_latest(registry), CONTENT_TYPE_LATEST
+            multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # the library's gap
+        return _TE_COUNTER.sub(rb"\1", generate_latest(registry)), CONTENT_TYPE_LATEST
 
 
 def forget_worker(process_id: int) -> None:

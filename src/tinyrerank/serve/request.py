@@ -1,4 +1,4 @@
-"""The one internal request and answer. Dialects make the first and render the second; the rest knows no other.
+"""The one internal request and answer: dialects make the first and render the second.
 
 A request is a list of (query, text) pairs, whatever its wire format called them. An answer holds one outcome
 a pair in the caller's order, and the ranking over them.

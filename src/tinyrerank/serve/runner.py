@@ -19,7 +19,7 @@ from tinyrerank.serve.job import Job
 from tinyrerank.serve.lanes import Item
 from tinyrerank.serve.models import ServedModel
 from tinyrerank.serve.request import Outcome, Problem, Reading, RerankRequest, Stages
-from tinyrerank.text.pairs import PairEncoder
+from tinyrerank.text.pairs import EncodedPair, PairEncoder
 
 _CHUNK_PAIRS = 64
 _CHUNK_CHARS = 200_000
@@ -96,7 +96,7 @@ class Runner:
     async def probe(self, timeout_s: float) -> None:
         """Score a pair that no cache knows, past the admission, unless one was scored a moment ago.
 
-        While the engine computes a batch, a success up to a minute ago counts, too: a probe would have to wait.
+        While the engine has work, a success up to a minute ago counts, too: a probe would have to wait.
 
         Raises:
             UnavailableError: it did not work, or not in time.
@@ -221,29 +221,28 @@ class Runner:
         new: Sequence[tuple[Item, int, tuple[str, str]]],
         estimate: int,
     ) -> None:
-        """Tokenize pairs in the tokenizer's thread and queue them; an error ends every request that waits for one."""
+        """Tokenize pairs in the tokenizer's thread and queue them; an error ends who wants that pair."""
         pairs = [pair for _, _, pair in new]
         start = time.perf_counter()
-        try:
-            encoded = await asyncio.get_running_loop().run_in_executor(self._tokenizer, encoder.encode, pairs)
-        except Exception as error:  # noqa: BLE001 - handed to whoever waits
-            at = error.index if isinstance(error, TooLongError) else None
-            for i, (item, _, _) in enumerate(new):
-                self._flights.pop(item.key, None)
-                for waiter, position in item.waiters:
-                    waiter.fail(_told(error, position if i == at else None))
-            return
+        loop = asyncio.get_running_loop()
+        encoded = await loop.run_in_executor(self._tokenizer, _encoded, encoder, pairs)
         now = time.perf_counter()
         job.tokenize_s += now - start
+        ready: list[Item] = []
         for (item, _, _), pair in zip(new, encoded, strict=True):
+            if isinstance(pair, Exception):
+                self._flights.pop(item.key, None)
+                for waiter, position in item.waiters:
+                    waiter.fail(_told(pair, position))
+                continue
             item.pair = pair
             item.tokens = len(pair.pieces) * (len(pair.head.ids) + 1) + sum(map(len, pair.pieces))
-            item.queued_at = now
-        tokens = sum(item.tokens for item, _, _ in new)
+            ready.append(item)
+        tokens = sum(item.tokens for item in ready)
         self._learn(pairs, tokens)
         job.queued(tokens, estimate)
         job.first_queued = job.first_queued or now
-        self.batcher.lanes.put(client, job, [item for item, _, _ in new])
+        self.batcher.lanes.put(client, job, ready)
 
     def _learn(self, pairs: Sequence[tuple[str, str]], tokens: int) -> None:
         """Keep track of how many characters a token has here."""
@@ -304,16 +303,31 @@ def _chunks(
         yield chunk
 
 
-def _told(error: Exception, position: int | None) -> Exception:
+def _encoded(encoder: PairEncoder, pairs: Sequence[tuple[str, str]]) -> list[EncodedPair | Exception]:
+    """All pairs encoded; where one fails, its error stands in its place and the others are not concerned."""
+    try:
+        return [*encoder.encode(pairs)]
+    except Exception:  # noqa: BLE001 - found again below, with the pair that it belongs to
+        return [_encoded_alone(encoder, pair) for pair in pairs]
+
+
+def _encoded_alone(encoder: PairEncoder, pair: tuple[str, str]) -> EncodedPair | Exception:
+    try:
+        return encoder.encode([pair])[0]
+    except Exception as error:  # noqa: BLE001 - handed to whoever waits
+        return error
+
+
+def _told(error: Exception, position: int) -> Exception:
     """An error of the text side in the words of a request."""
     if not isinstance(error, TooLongError):
         return error
     if error.index is None:
         return TooLongPairError(str(error))
-    which = "a document" if position is None else f"document {position}"
     return TooLongPairError(
-        f"{which} makes a pair of {error.tokens} tokens, but at most {error.limit} are read and the request forbids"
-        " to cut it: shorten it, or ask for truncation ('truncate' or 'truncation' true) or the policy 'window'"
+        f"document {position} makes a pair of {error.tokens} tokens, but at most {error.limit} are read, and"
+        " the request forbids to cut it: shorten it, or allow it with 'truncate' or 'truncation': true, or choose"
+        " the policy 'window'"
     )
 
 

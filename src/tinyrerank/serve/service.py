@@ -7,7 +7,6 @@ import time
 
 from tinyrerank.errors import EngineError
 from tinyrerank.serve.auth import load_keys
-from tinyrerank.serve.batcher import Batch
 from tinyrerank.serve.errors import BodyTooLargeError, InvalidError, UnavailableError
 from tinyrerank.serve.metrics import Metrics
 from tinyrerank.serve.models import Models, ServedModel, load_model
@@ -192,7 +191,8 @@ def _check_size(request: RerankRequest, max_documents: int) -> None:
         raise InvalidError("documents: the list is empty; send at least one", "documents")
     if len(request.pairs) > max_documents:
         raise BodyTooLargeError(
-            f"documents: {len(request.pairs)} are more than the {max_documents} of this server; send several requests"
+            f"documents: {len(request.pairs)} are more than the {max_documents} that this server takes;"
+            " send several requests"
         )
 
 

@@ -1,10 +1,11 @@
 """What the operator of a server decides: one class, fed by flags, environment and a TOML file.
 
 A flag wins over the environment, the environment over the file, the file over the default. The setting
-``max_queue_tokens`` is ``--max-queue-tokens`` as a flag, ``TINYRERANK_MAX_QUEUE_TOKENS`` in the environment and
-``max_queue_tokens`` in the file. Where a setting takes several values, the environment separates them by
+``max_queue_tokens`` is ``--max-queue-tokens`` as a flag, ``TINYRERANK_MAX_QUEUE_TOKENS`` in the environment
+and ``max_queue_tokens`` in the file. Where a setting takes several values, the environment separates them by
 commas and the file has a list. This module imports the standard library alone, so that ``--help`` is quick.
 """
+# ruff: noqa: RUF009 - _setting is dataclasses.field with a help text
 
 from __future__ import annotations
 
@@ -24,13 +25,13 @@ _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
 
 def _whole(text: object) -> int:
     if isinstance(text, bool) or not isinstance(text, int | str):
-        raise ValueError("a whole number")
+        raise ValueError("a whole number")  # noqa: TRY004 - one kind for the caller
     return int(text)
 
 
 def _number(text: object) -> float:
     if isinstance(text, bool) or not isinstance(text, int | float | str):
-        raise ValueError("a number")
+        raise ValueError("a number")  # noqa: TRY004 - same
     return float(text)
 
 
@@ -43,7 +44,7 @@ def _flag(text: object) -> bool:
 
 def _text(text: object) -> str:
     if not isinstance(text, str):
-        raise ValueError("a text")  # noqa: TRY004 - one kind for the caller
+        raise ValueError("a text")  # noqa: TRY004 - same
     return text
 
 

@@ -17,7 +17,6 @@ def start_tracing() -> None:
     Raises:
         MissingExtraError: OpenTelemetry is not installed.
     """
-    global _tracer  # noqa: PLW0603 - one provider a process is OpenTelemetry's own way
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.resources import Resource

@@ -1,8 +1,8 @@
 """Several processes on one port: loaded once, forked, watched, and told to stop together.
 
-Models are loaded before the fork, so that all workers share one copy of the weights in memory; the native engine
-starts its threads in each worker on first use. Other engines do not survive a fork: with them each worker loads
-for itself. The parent only watches, and never computes.
+Models are loaded before the fork, so that all workers share one copy of the weights in memory; the native
+engine starts its threads in each worker on first use. Other engines do not survive a fork: with them each
+worker loads for itself. The parent only watches, and never computes.
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ _log = logging.getLogger("tinyrerank.serve")
 def serve_with_workers(settings: Settings) -> int:
     """Serve in ``settings.workers`` processes until SIGTERM or SIGINT; a worker that dies is replaced."""
     threads = settings.threads or max(1, usable_cpus() // settings.workers)
-    models: Models | None = load_models(settings, threads=threads)
-    if any(model.reranker.engine.name != "native" for model in models or ()):
-        models.close()  # type: ignore[union-attr]  # loaded in the line above
+    loaded = load_models(settings, threads=threads)
+    models: Models | None = loaded
+    if any(model.reranker.engine.name != "native" for model in loaded):
+        loaded.close()
         models = None
     folder = Path(tempfile.mkdtemp(prefix="tinyrerank-metrics-"))
     shared_folder(folder)
@@ -75,9 +76,9 @@ class _Supervisor:
                 continue
             except ChildProcessError:
                 break
-            number = self._numbers.pop(process_id, None)
-            if number is None:
+            if process_id not in self._numbers:
                 continue
+            number = self._numbers.pop(process_id)
             with contextlib.suppress(OSError):
                 forget_worker(process_id)
             if self._stopping:

@@ -1,8 +1,8 @@
 """Wire formats. Each is one file that turns a body into a :class:`RerankRequest` and an answer into a body.
 
-To add one, write ``dialects/NAME.py`` with a ``DIALECT`` and name it in ``_MODULES``. Several dialects share
-``/rerank`` and ``/v1/rerank``: there the first one whose ``sniff`` recognises the body takes it, and Jina takes
-what nobody recognises. Under its own prefix a dialect is never guessed.
+To add one, write ``dialects/NAME.py`` with its ``DIALECTS`` and put the name into ``_MODULES``. Several share
+``/rerank`` and ``/v1/rerank``: there the first one whose ``sniff`` recognises the body takes it, and Jina
+takes what nobody recognises. Under its own prefix a dialect is never guessed.
 """
 
 from __future__ import annotations

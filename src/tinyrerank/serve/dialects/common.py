@@ -166,8 +166,8 @@ def pairs_of(
 def text_of(document: object, rank_fields: Sequence[str] | None = None) -> str | Problem:
     """The text that is scored for a document.
 
-    A string is taken as it is. Of an object, the values of ``rank_fields`` in that order where the caller gave
-    some, else ``text``, else all its values in their order, joined by a space.
+    A string is taken as it is. Of an object, the values of ``rank_fields`` in that order where the caller
+    gave some, else ``text``, else all its values in their order, joined by a space.
     """
     if isinstance(document, str):
         return document

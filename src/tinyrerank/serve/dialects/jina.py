@@ -1,6 +1,6 @@
 """Jina AI: ``POST /v1/rerank``.
 
-Its superset is what unknown clients get on the shared paths, so it also takes Voyage's ``top_k`` and gives its
+What unknown clients get on the shared paths, too. So it also takes Voyage's ``top_k``, and gives its
 results a second time under Voyage's name ``data``: no client that was tried minds.
 """
 
@@ -64,14 +64,17 @@ def parse(body: dict[str, Any], settings: Settings) -> RerankRequest:
     query = fields.query if isinstance(fields.query, str) else fields.query.get("text")
     if not isinstance(query, str):
         raise InvalidError("query: give a string, or an object with 'text'", "query")
-    policy = None if flag(fields.truncation, default=True) else "refuse"
     return RerankRequest(
         pairs=pairs_of(query, fields.documents),
         documents=fields.documents,
         model=fields.model,
         top_n=fields.top_n or fields.top_k,
         return_documents=flag(fields.return_documents, default=True),
-        reading=reading(fields, policy=policy, max_document_tokens=fields.max_doc_length),
+        reading=reading(
+            fields,
+            policy=None if flag(fields.truncation, default=True) else "refuse",
+            max_document_tokens=fields.max_doc_length,
+        ),
         warnings=warnings,
         detail=settings.jina_document,
         **common(fields),

@@ -1,4 +1,4 @@
-"""SiliconFlow: ``POST /v1/rerank`` with ``overlap_tokens``: long documents are read in overlapping windows."""
+"""SiliconFlow: ``POST /v1/rerank`` with ``overlap_tokens``; long documents are read in windows."""
 
 from __future__ import annotations
 

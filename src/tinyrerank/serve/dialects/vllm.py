@@ -1,4 +1,4 @@
-"""vLLM: rerank under its prefix (and by its own keys on the shared paths), and ``/score`` for pairs in order."""
+"""vLLM: rerank, under its prefix or by its own keys on shared paths, and ``/score`` for pairs in order."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from tinyrerank.serve.dialects import Dialect
 from tinyrerank.serve.dialects.common import (
-    Count,
     Extras,
     Flag,
     ReceiptBody,
@@ -62,7 +61,7 @@ class VllmRequest(VllmLimits, kw_only=True):
 
 
 class VllmScoreRequest(VllmLimits, kw_only=True):
-    """The body of score: one query for many texts, or as many queries as texts, under one of four pairs of names."""
+    """The body of score: one query, or as many as texts, under one of four pairs of names."""
 
     queries: Texts | None = None
     documents: Texts | None = None

@@ -1,4 +1,4 @@
-"""Voyage AI: ``POST /voyage/v1/rerank``, and by ``top_k`` on the shared paths; results are called ``data``."""
+"""Voyage AI: ``POST /voyage/v1/rerank``, or by ``top_k`` on shared paths; results are called ``data``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weaviate's reranker-transformers container: ``POST /rerank`` with ``property``; scores in the order of the input."""
+"""Weaviate's reranker-transformers: ``POST /rerank`` with ``property``; scores in the order of the input."""
 
 from __future__ import annotations
 

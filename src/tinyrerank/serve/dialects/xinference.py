@@ -27,7 +27,7 @@ from tinyrerank.serve.settings import Settings
 
 
 class XinferenceRequest(Extras, kw_only=True):
-    """The body. Token counts always come, with ``return_len`` or without; ``kwargs`` is reported as meaningless."""
+    """The body. Token counts always come, with ``return_len`` or without."""
 
     query: str
     documents: Documents

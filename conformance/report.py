@@ -14,8 +14,8 @@ Unmodified packages, called as their users call them, against the server on loop
 same tests: order and indices as the library's, scores within 2e-6 of the library's, `top_n`, 1 and 500
 documents, Unicode, an empty document, one longer than the model reads, equal documents, a wrong key, an
 unknown model, a query that is too long, and a full server; a refusal must reach the user in words, where
-the client lets any through. Clients with a hard-coded host are led to the server by a loopback proxy and a throw-away
-certificate.
+the client lets any through. Clients with a hard-coded host are led to the server by a loopback proxy and a
+throw-away certificate.
 
 Repeat it with `make conformance`; [the code](../conformance), [the raw outcomes](results/conformance.json).
 """

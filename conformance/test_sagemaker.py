@@ -60,9 +60,8 @@ class TestBoto3(_Endpoint):
         return read
 
     def rank(self, server: Server, query: str, texts: list[str], top_n: int | None) -> list[Got]:
-        answer = json.loads(
-            self.invoke(server.url, {"query": query, "documents": texts, "top_n": top_n, "model": "any"})
-        )
+        body = {"query": query, "documents": texts, "top_n": top_n}
+        answer = json.loads(self.invoke(server.url, body))
         return [Got(hit["index"], hit["relevance_score"]) for hit in answer["results"]]
 
     def test_text_embeddings_inference_body(self, cases: dict[str, Case]) -> None:
@@ -133,10 +132,11 @@ class TestPredictor(_Endpoint):
 
     def rank(self, server: Server, query: str, texts: list[str], top_n: int | None) -> list[Got]:
         import boto3
-        from sagemaker import Session
         from sagemaker.deserializers import JSONDeserializer
         from sagemaker.predictor import Predictor
         from sagemaker.serializers import JSONSerializer
+
+        from sagemaker import Session
 
         session = Session(
             sagemaker_client=boto3.client("sagemaker"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from importlib import resources
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 
 from tinyrerank.errors import InputError, MissingExtraError, ModelError
+from tinyrerank.model import hub
 from tinyrerank.model.hub import HUB_FILES, default_folder, resolve_model
 
 
@@ -96,7 +96,7 @@ def test_a_model_of_another_type_is_refused() -> None:
 
 
 def test_the_default_model_lies_in_the_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(resources, "files", lambda _: tmp_path)
+    monkeypatch.setattr(hub, "__file__", str(tmp_path / "model" / "hub.py"))
     folder = tmp_path / "weights" / "tiny-en"
     folder.mkdir(parents=True)
     (folder / "config.json").touch()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from importlib import resources
 from pathlib import Path
 
 from tinyrerank.errors import InputError, MissingExtraError, ModelError
@@ -19,7 +18,7 @@ def default_folder() -> Path:
     Raises:
         ModelError: this installation has none.
     """
-    folder = Path(str(resources.files("tinyrerank"))) / "weights" / "tiny-en"
+    folder = Path(__file__).resolve().parents[1] / "weights" / "tiny-en"
     missing = [name for name in HUB_FILES if not (folder / name).is_file()]
     if missing:
         raise ModelError(

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
 
 from tinyrerank.errors import MissingExtraError, ModelError
 from tinyrerank.model.config import ModelConfig
@@ -123,6 +122,8 @@ class Weights:
 
     def save(self, folder: str | Path) -> None:
         """Write ``config.json`` and ``model.safetensors`` (the tokenizer travels on its own)."""
+        from safetensors.numpy import save_file  # reading does without the library
+
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         raw = self.config.to_dict()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -28,7 +30,10 @@ def map_ahead(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     helper: ThreadPoolExecutor | None = None
     try:
         for item in source:
-            helper = helper or ThreadPoolExecutor(1, thread_name_prefix="tinyrerank-ahead")
+            if helper is None:
+                from concurrent.futures import ThreadPoolExecutor  # not at the top: one chunk does without
+
+                helper = ThreadPoolExecutor(1, thread_name_prefix="tinyrerank-ahead")
             following = helper.submit(function, item)
             yield ready
             ready = following.result()

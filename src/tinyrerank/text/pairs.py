@@ -14,16 +14,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Encoding
 
 from tinyrerank.errors import InputError, TooLongError
+from tinyrerank.text.plain import Tokens
 from tinyrerank.text.tokenizer import TextTokenizer, ids_of
 from tinyrerank.text.windows import char_span, windows
 from tinyrerank.types import Policy, Receipt
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding
 
 POLICIES: tuple[str, ...] = get_args(Policy)
 _MAX_CACHED_QUERIES = 4096
@@ -235,7 +238,7 @@ class PairEncoder:
         for query, encoding in zip(new, self._tokenizer.encode(new), strict=True):
             self._heads[query] = self._head(encoding)
 
-    def _head(self, query: Encoding) -> QueryHead:
+    def _head(self, query: Encoding | Tokens) -> QueryHead:
         n_tokens = len(query)
         if self._max_query_tokens is not None:
             n_tokens = min(n_tokens, self._max_query_tokens)
@@ -253,7 +256,7 @@ class PairEncoder:
         ids = np.array([*template.before, *query.ids[:n_tokens], *template.between], dtype=np.int32)
         return QueryHead(ids, self._max_length - n_tokens - self._specials, len(query) - n_tokens)
 
-    def _pair(self, head: QueryHead, text: str, document: Encoding, index: int) -> EncodedPair:
+    def _pair(self, head: QueryHead, text: str, document: Encoding | Tokens, index: int) -> EncodedPair:
         n_tokens = len(document)
         readable = n_tokens if self._max_document_tokens is None else min(n_tokens, self._max_document_tokens)
         if n_tokens <= min(readable, head.room):

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from tokenizers import Encoding
+from typing import TYPE_CHECKING
+
+from tinyrerank.text.plain import Tokens
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding
 
 
 def windows(n_tokens: int, room: int, overlap: int) -> list[tuple[int, int]]:
@@ -34,7 +39,7 @@ def windows(n_tokens: int, room: int, overlap: int) -> list[tuple[int, int]]:
     return [(start, start + room) for start in [*range(0, last, step), last]]
 
 
-def char_span(text: str, encoding: Encoding, start: int, end: int) -> tuple[int, int]:
+def char_span(text: str, encoding: Encoding | Tokens, start: int, end: int) -> tuple[int, int]:
     """Characters that tokens ``start`` to ``end`` of a text stand for.
 
     The first token reaches back to the beginning of the text and the last one to its end; elsewhere the span
@@ -57,7 +62,7 @@ def char_span(text: str, encoding: Encoding, start: int, end: int) -> tuple[int,
     return first_char, last_char
 
 
-def _chars(encoding: Encoding, token: int) -> tuple[int, int]:
+def _chars(encoding: Encoding | Tokens, token: int) -> tuple[int, int]:
     """Characters of one token, without the list of all that ``encoding.offsets`` would make."""
     chars = encoding.token_to_chars(token)
     if chars is None:

@@ -1,6 +1,6 @@
 PYTHON ?= python3
 .DEFAULT_GOAL := help
-.PHONY: help install test lint format types check ci clean
+.PHONY: help install test lint format types check ci docs clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ check: lint types test ## everything a change must pass
 
 ci: ## what a clean machine does: fresh environment, README's test command, lint, types, wheel
 	.ci/run
+
+docs: ## build the documentation site into build/site, strict and offline (extra: docs)
+	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --quiet
 
 clean: ## remove caches and build output
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -89,6 +89,8 @@ class Contract:
         cap: results that the client keeps at most; None for all.
         reads_errors: whether the server's words reach the user of the client when it refuses.
         empty: whether the client lets an empty document through.
+        long: the case whose scores a document longer than the model reads should get: some clients ask for
+            less of it to be read, or for windows.
         in_order: whether answers come in input order instead of falling score.
     """
 
@@ -100,6 +102,7 @@ class Contract:
     cap: ClassVar[int | None] = None
     reads_errors: ClassVar[bool] = True
     empty: ClassVar[bool] = True
+    long: ClassVar[str] = "long"
     in_order: ClassVar[bool] = False
 
     def rank(self, server: Server, query: str, texts: list[str], top_n: int | None) -> list[Got]:
@@ -151,7 +154,7 @@ class Contract:
         self.check(server, cases["empty"])
 
     def test_a_document_longer_than_the_model_reads(self, server: Server, cases: dict[str, Case]) -> None:
-        self.check(server, cases["long"])
+        self.check(server, cases[self.long])
 
     def test_equal_documents_get_equal_scores(self, server: Server, cases: dict[str, Case]) -> None:
         got = self.rank(server, cases["basic"].query, [cases["basic"].texts[0]] * 3, None)

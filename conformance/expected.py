@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from tinyrerank import Reranker
 
@@ -43,8 +44,23 @@ def write_expected(path: Path, model: str | None = None, *, threads: int | None 
     cases = {}
     with Reranker(model, threads=threads) as reranker:
         for name, (query, texts) in requests().items():
-            hits = sorted(reranker.rank(query, texts), key=lambda hit: hit.index)
-            scores = [hit.score for hit in hits]
-            logits = [hit.logit for hit in hits]
-            cases[name] = {"query": query, "texts": texts, "scores": scores, "logits": logits}
+            cases[name] = scored(reranker, query, texts)
+        query, texts = requests()["long"]
+        cases["long in windows"] = scored(reranker, query, texts, policy="window")
+        cases["long, 4096 tokens of it"] = scored(
+            reranker, query, texts, max_length=length_for(reranker, query, texts, 4096)
+        )
     path.write_text(json.dumps(cases), encoding="utf-8")
+
+
+def scored(reranker: Reranker, query: str, texts: list[str], **how: Any) -> dict[str, Any]:
+    """A case as JSON."""
+    hits = sorted(reranker.rank(query, texts, **how), key=lambda hit: hit.index)
+    scores, logits = [hit.score for hit in hits], [hit.logit for hit in hits]
+    return {"query": query, "texts": texts, "scores": scores, "logits": logits}
+
+
+def length_for(reranker: Reranker, query: str, texts: list[str], tokens: int) -> int:
+    """The ``max_length`` under which so many tokens of the longest document are read."""
+    read = max(hit.receipt.tokens_read for hit in reranker.rank(query, texts, max_length=tokens))
+    return tokens + tokens - read

@@ -34,6 +34,7 @@ class TestJinaRanker(Contract):
 class TestCohereRanker(Contract):
     client = "Haystack CohereRanker"
     package = "cohere-haystack"
+    long = "long, 4096 tokens of it"  # it always sends max_tokens_per_doc
 
     def rank(self, server: Server, query: str, texts: list[str], top_n: int | None) -> list[Got]:
         from haystack.utils import Secret

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from contract import Contract, Got, Server
+from contract import Case, Contract, Got, Server
 
 
 class _Provider(Contract):
@@ -54,6 +54,10 @@ class TestHuggingFace(_Provider):
     client = "litellm huggingface"
     provider = "huggingface"
     named = False
+
+    def test_a_document_longer_than_the_model_reads(self, server: Server, cases: dict[str, Case]) -> None:
+        """It always sends ``truncate: false``, so the server refuses, and says how to change that."""
+        self.refused(server, cases["long"].query, cases["long"].texts, "truncat")
 
 
 class TestVoyage(_Provider):

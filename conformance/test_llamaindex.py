@@ -85,6 +85,7 @@ class TestCohereRerank(Contract):
 class TestSiliconFlowRerank(Contract):
     client = "LlamaIndex SiliconFlowRerank"
     package = "llama-index-postprocessor-siliconflow-rerank"
+    long = "long in windows"  # it always sends max_chunks_per_doc
 
     def rank(self, server: Server, query: str, texts: list[str], top_n: int | None) -> list[Got]:
         from llama_index.postprocessor.siliconflow_rerank import SiliconFlowRerank

@@ -275,7 +275,7 @@ def _inputs_job(body: Mapping[str, Any]) -> Job:
             )
         pairs.append((pair[0], pair[1]))
     how = (fields.parameters or {}).get("function_to_apply")
-    if how not in {None, "none", "sigmoid"}:
+    if how not in (None, "none", "sigmoid"):
         raise InvalidError("parameters.function_to_apply: give none or sigmoid", "parameters")
     raw = flag(fields.raw_scores, default=how == "none")
     others = [key for key in fields.parameters or {} if key != "function_to_apply"]

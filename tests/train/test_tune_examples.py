@@ -110,7 +110,7 @@ def test_a_corpus_gives_queries_of_every_kind_and_real_ones_come_on_top() -> Non
     documents = [
         (
             f"Harbour {n}",
-            f"Harbour {n} was built long ago. Its walls are of stone {n}. Ships come. The quay {n % 3} is old.",
+            f"Harbour {n} was built long ago. Its walls are of stone {n}. Ships come. Quay {n % 3} is old.",
         )
         for n in range(60)
     ]

@@ -1,0 +1,121 @@
+"""Stages up to the teachers' scores: resumed, passed over, refused after a change, kept in the cache."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from toy import WORDS, write_bert
+
+from tinyrerank.errors import DataError
+from tinyrerank.train.recipe import (
+    DataRecipe,
+    MineRecipe,
+    Recipe,
+    SynthRecipe,
+    TeacherRecipe,
+    TokenizerRecipe,
+    WarmStartRecipe,
+)
+
+torch = pytest.importorskip("torch", reason="training needs the train extra")
+pytest.importorskip("transformers", reason="teachers need the train extra")
+
+from tinyrerank.train.mine import Lists  # noqa: E402
+from tinyrerank.train.pipeline import Pipeline  # noqa: E402
+
+STAGES = ["pool", "tokenizer", "mine", "teach"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    rows = []
+    for n in range(60):
+        words = rng.choice(WORDS, 12).tolist()
+        rows.append({"query": f"{words[0]} {words[1]} {n}", "positive": f"number {n}: {' '.join(words)}."})
+    (folder / "train").mkdir()
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (folder / "train/asked.jsonl.gz").write_bytes(gzip.compress(text.encode()))
+    write_bert(folder / "bert")
+    return folder
+
+
+def pipeline(data: Path, work: Path, cache: Path, recipe: Recipe | None = None) -> Pipeline:
+    work.mkdir(exist_ok=True)
+    return Pipeline(recipe or toy_recipe(data), data, work, work / "model", torch.device("cpu"), [], cache)
+
+
+def toy_recipe(data: Path) -> Recipe:
+    return Recipe(
+        data=DataRecipe(labelled=["asked"], held_out=5, synth=SynthRecipe(keywords=10)),
+        tokenizer=TokenizerRecipe(vocab_size=200),
+        warm_start=WarmStartRecipe(folder=str(data / "bert")),
+        mine=MineRecipe(dense=2, lexical=2, chance=1, depth=8, length=5, held_out=3),
+        teacher=[TeacherRecipe(folder=str(data / "bert"), max_length=32)],
+    )
+
+
+def test_every_stage_leaves_its_result_and_a_manifest_of_it(data: Path, tmp_path: Path) -> None:
+    pipeline(data, tmp_path / "work", tmp_path / "cache").run(STAGES)
+    for stage in STAGES:
+        manifest = json.loads((tmp_path / f"work/manifests/{stage}.json").read_text())
+        assert manifest["stage"] == stage
+        assert manifest["recipe"]["data"]["labelled"] == ["asked"]
+        assert manifest["seconds"] >= 0
+        assert all(len(digest) == 64 for digest in manifest["files"].values())
+        assert all((tmp_path / "work" / file).exists() for file in manifest["files"])
+        assert {"revision", "libraries", "machine"} <= manifest.keys()
+    lists = Lists.load(tmp_path / "work/lists.npz")
+    assert len(lists.query) > 50
+    assert lists.teacher.any()
+
+
+def test_what_is_done_is_passed_over_and_what_is_lost_is_made_again_alike(data: Path, tmp_path: Path) -> None:
+    work, cache = tmp_path / "work", tmp_path / "cache"
+    pipeline(data, work, cache).run(STAGES)
+    first = Lists.load(work / "lists.npz")
+    made = {path: path.stat().st_mtime_ns for path in work.rglob("*") if path.is_file()}
+    pipeline(data, work, cache).run(STAGES)
+    assert {path: path.stat().st_mtime_ns for path in work.rglob("*") if path.is_file()} == made
+    kept = {path: path.read_bytes() for path in cache.iterdir()}
+    for name in ("mined.npz", "lists.npz", "dev.npz"):
+        (work / name).unlink()
+    pipeline(data, work, cache).run(STAGES)
+    again = Lists.load(work / "lists.npz")
+    np.testing.assert_array_equal(again.candidate, first.candidate)
+    np.testing.assert_array_equal(again.teacher, first.teacher)
+    assert {path: path.read_bytes() for path in cache.iterdir()} == kept  # nothing was embedded again
+
+
+def test_a_stage_of_another_recipe_is_refused_and_one_that_does_not_depend_on_it_is_not(
+    data: Path, tmp_path: Path
+) -> None:
+    work, cache, recipe = tmp_path / "work", tmp_path / "cache", toy_recipe(data)
+    pipeline(data, work, cache).run(STAGES)
+    other_rank = replace(recipe, rank=[replace(recipe.rank[0], steps=5)])
+    pipeline(data, work, cache, other_rank).run(STAGES)
+    other_mine = replace(recipe, mine=replace(recipe.mine, length=6))
+    with pytest.raises(DataError, match="the stage teach was made by another recipe"):
+        pipeline(data, work, cache, other_mine).run(STAGES)
+    with pytest.raises(DataError, match=r"the stage pool was made by another recipe .* delete pool/"):
+        pipeline(data, work, cache, replace(recipe, seed=2)).run(STAGES)
+
+
+@pytest.mark.parametrize(
+    ("stage", "says"),
+    [
+        ("mine", "no pool here; run the stage pool first"),
+        ("teach", "no mined lists here; run the stage mine first"),
+    ],
+)
+def test_a_stage_that_comes_too_early_says_what_is_missing(
+    data: Path, tmp_path: Path, stage: str, says: str
+) -> None:
+    with pytest.raises(DataError, match=says):
+        pipeline(data, tmp_path / "work", tmp_path / "cache").run([stage])

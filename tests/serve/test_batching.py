@@ -12,11 +12,12 @@ import httpx
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.serve.conftest import DOCUMENTS, Gate, Talk, running
+from serving import DOCUMENTS, Gate, Talk, running, talk_fixture
 
 from tinyrerank.reranker import Reranker
 from tinyrerank.serve.service import Service
 
+talk = talk_fixture
 QUERY = "how do tides work?"
 TEXT = st.text(alphabet="abc moontide?.\n\U0001f600", max_size=60)
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.serve.conftest import DOCUMENTS, Talk
+from serving import DOCUMENTS, Talk, talk_fixture
 
 from tinyrerank.serve.dialects import by_path, dialects, sniff
 from tinyrerank.serve.service import Service
 
+talk = talk_fixture
 QUERY = "how do tides work?"
 MODEL = "jina-reranker-v1-tiny-en"
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.serve.conftest import DOCUMENTS, Talk
+from serving import DOCUMENTS, Talk, talk_fixture
 
 from tinyrerank.serve.auth import digest_of, new_key
 from tinyrerank.serve.service import Service
 
+talk = talk_fixture
 GOOD = {"query": "q", "documents": ["a", "b"]}
 FLAT = {"detail", "message", "error", "error_type", "code", "request_id"}
 
@@ -170,7 +171,7 @@ def test_a_request_id_is_kept_if_it_is_harmless_and_replaced_if_not(talk: Talk) 
         assert (kept.headers["x-request-id"], kept.json()["id"]) == ("abc-1.2:3", "abc-1.2:3")
         for bad in ('a"b', "a b", "x" * 200, "a\u00e9"):
             other = await client.post(
-                "/v1/rerank", json=GOOD, headers={"x-request-id": bad.encode("latin-1")}
+                "/v1/rerank", json=GOOD, headers=[(b"x-request-id", bad.encode("latin-1"))]
             )
             assert other.headers["x-request-id"] not in {bad, ""}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import importlib
+import importlib.util
 import os
 from pathlib import Path
 
@@ -11,12 +11,13 @@ from tinyrerank.errors import MissingExtraError
 from tinyrerank.serve.settings import Settings, given_settings, setting_fields
 
 _DESCRIPTION = """\
-Serve rerankers over HTTP. Clients of Jina, Cohere, text-embeddings-inference, vLLM, Infinity, Voyage, Weaviate,
-Xinference and SiliconFlow all speak to it; each wire format also has a prefix of its own, such as /cohere."""
+Serve rerankers over HTTP. Clients of Jina, Cohere, text-embeddings-inference, vLLM, Infinity, Voyage,
+Weaviate, Xinference and SiliconFlow speak to it as they are; each wire format also has a prefix of its own,
+such as /cohere."""
 
 _EPILOG = """\
-Every setting is a flag, an environment variable (--max-queue-tokens is TINYRERANK_MAX_QUEUE_TOKENS) and a key of
-the TOML file (max_queue_tokens); the first of these wins.
+Every setting is a flag, an environment variable (--max-queue-tokens is TINYRERANK_MAX_QUEUE_TOKENS) and a key
+of the TOML file (max_queue_tokens); the first of these wins.
 
 examples:
   tinyrerank serve
@@ -61,11 +62,9 @@ def run(args: argparse.Namespace) -> int:
         return _new_key(args.new_key)
     names = [each.name for each in setting_fields()]
     given = given_settings({name: getattr(args, name) for name in names}, file=args.config)
-    for library in _LIBRARIES:
-        try:
-            importlib.import_module(library)
-        except ModuleNotFoundError:
-            raise MissingExtraError("the server", "serve") from None
+    # Looked for, not imported: workers import prometheus_client after the fork, once its folder is set.
+    if any(importlib.util.find_spec(library) is None for library in _LIBRARIES):
+        raise MissingExtraError("the server", "serve")
     from tinyrerank.serve.sagemaker.container import container_settings
     from tinyrerank.serve.server import serve
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 from collections.abc import AsyncIterator, Mapping
@@ -12,6 +13,7 @@ import msgspec
 
 from tinyrerank.serve.errors import BodyTooLargeError, MediaTypeError, RequestError, SlowBodyError
 
+_DISCARD_S = 2.0
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 _decode = msgspec.json.Decoder().decode
@@ -42,6 +44,7 @@ async def read_body(
         raise MediaTypeError("the body is compressed (Content-Encoding); send it as it is")
     announced = headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > max_bytes:
+        await _discard(stream)
         raise _too_large(max_bytes)
     body = bytearray()
     try:
@@ -49,10 +52,19 @@ async def read_body(
             async for piece in stream:
                 body += piece
                 if len(body) > max_bytes:
+                    await _discard(stream)
                     raise _too_large(max_bytes)
     except TimeoutError:
         raise SlowBodyError(f"the body did not arrive within {timeout_s:g} s; send it again") from None
     return bytes(body)
+
+
+async def _discard(stream: AsyncIterator[bytes]) -> None:
+    """Let the rest of a body arrive, for a while: many clients read no answer before they sent it all."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_DISCARD_S):
+            async for _ in stream:
+                pass
 
 
 def decode(body: bytes) -> Any:  # noqa: ANN401 - any JSON

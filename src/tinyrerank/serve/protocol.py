@@ -15,6 +15,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from tinyrerank.serve.dialects.common import flat_error
 
+_LINGER_S = 1.0
 _log = logging.getLogger("tinyrerank.serve")
 
 
@@ -46,6 +47,7 @@ class _LimitedProtocol(HttpToolsProtocol):
     head_timeout_s = 0.0
     _head_bytes = 0
     _head_timer: asyncio.TimerHandle | None = None
+    _refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         super().connection_made(transport)
@@ -56,6 +58,8 @@ class _LimitedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
         if self._head_timer is None and (self.cycle is None or self.cycle.response_complete):
             self._begin_head()
         self._head_bytes += len(data)
@@ -94,14 +98,17 @@ class _LimitedProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _refuse(self, status: int, code: str, message: str) -> None:
-        """Answer without the application, and hang up."""
+        """Answer without the application; hang up when the client had a moment to read it."""
         self._end_head()
-        if self.transport.is_closing():
+        if self._refused or self.transport.is_closing():
             return
+        self._refused = True
         _log.warning("refused a connection", extra={"code": code, "status": status})
         body = msgspec.json.encode(flat_error(status, code, message, ""))
         head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(
             body
         )
         self.transport.write(STATUS_LINE[status] + head + body)
-        self.transport.close()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.loop.call_later(_LINGER_S, self.transport.close)

@@ -326,8 +326,8 @@ def _told(error: Exception, position: int) -> Exception:
         return TooLongPairError(str(error))
     return TooLongPairError(
         f"document {position} makes a pair of {error.tokens} tokens, but at most {error.limit} are read, and"
-        " the request forbids to cut it: shorten it, or allow it with 'truncate' or 'truncation': true, or choose"
-        " the policy 'window'"
+        " the request forbids to cut it: shorten it, or allow it with 'truncate' or 'truncation': true, or"
+        " choose the policy 'window'"
     )
 
 

@@ -68,7 +68,7 @@ def run_worker(
 
             start_tracing()
         service = Service(settings, models, threads=threads)
-        server = _Server(_config(settings, service), service, listener, worker)
+        server = build_server(service, listener, worker=worker)
         for number in (signal.SIGTERM, signal.SIGINT):  # before uvicorn's handlers and, again, after them
             signal.signal(number, _leave)
         with contextlib.suppress(SystemExit):
@@ -99,6 +99,11 @@ def listen(settings: Settings) -> socket.socket:
     listener.listen(2048)
     listener.set_inheritable(True)
     return listener
+
+
+def build_server(service: Service, listener: socket.socket, *, worker: int | None = None) -> uvicorn.Server:
+    """The server of a service, ready to run with the listener."""
+    return _Server(_config(service.settings, service), service, listener, worker)
 
 
 class _Server(uvicorn.Server):

@@ -70,7 +70,7 @@ def _setting(
     secret: bool = False,
 ) -> Any:  # noqa: ANN401 - as dataclasses.field
     details = {"about": about, "parse": parse, "minimum": minimum, "choices": choices, "secret": secret}
-    return field(default=default, metadata=details)
+    return field(default=default, metadata=details, repr=not secret)
 
 
 @dataclass(frozen=True, slots=True)

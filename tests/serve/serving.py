@@ -90,8 +90,8 @@ async def running(
 Talk = Callable[..., None]
 
 
-@pytest.fixture
-def talk(tiny_folder: Path) -> Talk:
+@pytest.fixture(name="talk")
+def talk_fixture(tiny_folder: Path) -> Talk:
     """A function that lets a coroutine talk to a server with some settings."""
 
     def start(scene: Callable[..., Awaitable[None]], *, gated: bool = False, **changes: Any) -> None:

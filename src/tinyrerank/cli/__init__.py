@@ -16,12 +16,38 @@ import traceback
 from collections.abc import Sequence
 
 from tinyrerank import __version__
-from tinyrerank.cli import bench, compare, doctor, evaluate, finetune, mcp, rank, sagemaker, serve, train
+from tinyrerank.cli import (
+    bench,
+    compare,
+    doctor,
+    evaluate,
+    evaluate_rag,
+    finetune,
+    mcp,
+    rank,
+    sagemaker,
+    serve,
+    train,
+)
 from tinyrerank.errors import DataError, TinyrerankError
 
 __all__ = ["build_parser", "main"]
 
-COMMANDS = (rank, serve, mcp, sagemaker, evaluate, compare, finetune, train, bench, doctor)
+COMMANDS = (
+    rank,
+    serve,
+    mcp,
+    sagemaker,
+    evaluate,
+    evaluate_rag,
+    compare,
+    finetune,
+    train,
+    bench,
+    doctor,
+)
+#: Two words that users write for one command.
+_TWO_WORDS = {("evaluate", "rag"): "evaluate-rag"}
 
 _INTERRUPTED = 130  # 128 + SIGINT
 _BROKEN_PIPE = 141  # 128 + SIGPIPE, as other filters end under `| head`
@@ -54,6 +80,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: from argparse: 0 after ``--help`` and ``--version``, 2 for arguments it cannot read.
     """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if tuple(argv[:2]) in _TWO_WORDS:
+        argv[:2] = [_TWO_WORDS[argv[0], argv[1]]]
     args = build_parser().parse_args(argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Files and pipes get UTF-8 everywhere; what a terminal cannot show is escaped, not an error.

@@ -35,6 +35,8 @@ Scores are kept in the output folder as each query finishes: after an interrupt 
 where it stopped, and a changed model, length limit or list is scored anew. The folder also gets results.json
 (every query's values), report.md, plot.png and the re-ranked runs in TREC form.
 
+`tinyrerank evaluate rag --help`: hit rate and MRR in LlamaIndex (a set in a folder named rag: ./rag).
+
 How to read it: p is the chance of a difference at least as large if both systems were equally good. Look at
 the mean over sets first: with many sets, one p below 0.05 among them means little."""
 

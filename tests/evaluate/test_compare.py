@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -267,6 +268,35 @@ def test_names_in_the_plot_do_not_lie_on_each_other() -> None:
     places = re.findall(r'class="name \w+" style="left:[\d.]+%;bottom:(calc\([^)]*\))', figure)
     assert len(places) == len(set(places)) == 3
     assert figure.count('class="dot"') == 3
+
+
+def test_text_can_be_read_on_every_ground_in_light_and_dark() -> None:
+    """Contrast of at least 4.5 to 1, as WCAG 2 asks at level AA."""
+    style = resources.files("tinyrerank.evaluate.compare").joinpath("page.css").read_text(encoding="utf-8")
+    themes = re.findall(r":root \{(.*?)\}", style, re.DOTALL)
+    assert len(themes) == 2
+    for theme in themes:
+        colours = dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", theme))
+        for ground in ("back", "card", "mark"):
+            for ink in ("text", "soft", "accent", "good", "bad"):
+                assert contrast(colours[ink], colours[ground]) >= 4.5, (ink, ground)
+
+
+def contrast(one: str, two: str) -> float:
+    def luminance(colour: str) -> float:
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [c / 12.92 if c <= 0.04045 else float(((c + 0.055) / 1.055) ** 2.4) for c in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    low, high = sorted((luminance(one), luminance(two)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_each_pair_is_judged_in_words_once(report: Report) -> None:
+    page = render(report)
+    said = re.findall(r"<li><b>(\w+)</b> (?:ranks \w+ than|and) <b>(\w+)</b>", page)
+    assert sorted(said) == [("b", "a"), ("list", "a"), ("list", "b")]
+    assert "All other pairs" not in page, "each of them has the list or the first model in it"
 
 
 def compare(*arguments: object) -> int:

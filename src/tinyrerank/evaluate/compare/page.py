@@ -65,7 +65,7 @@ def render(report: Report) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
         f"<title>Comparison: {_text(names)}</title>\n<style>{style}</style></head>\n<body>",
         '<a class="skip" href="#queries-title">Skip to the queries</a>',
-        f"<header><h1>Which reranker? {_text(names)}</h1>{_introduction(report)}</header>\n<main>",
+        f"<header><h1>Which reranker?</h1>{_introduction(report)}</header>\n<main>",
         _verdicts(results),
         _systems_table(report),
         _plot_section(report),
@@ -134,21 +134,27 @@ def _ranks(listed: Sequence[str]) -> dict[str, int]:
 
 def _introduction(report: Report) -> str:
     tasks = report.tasks
+    names = ", ".join(f"<b>{_text(contender.label)}</b>" for contender in report.contenders)
     sets = ", ".join(f"{task.name} ({len(task.queries)})" for task in tasks)
     created = report.ranked.results.created[:10]
     return (
-        f'<p class="soft">{_text(created)}. Test sets and their queries: {_text(sets)}. '
+        f'<p>{names}</p><p class="soft">{_text(created)}. Test sets and their queries: {_text(sets)}. '
         "Every system ranks the same candidates.</p>"
     )
 
 
 def _verdicts(results: Results) -> str:
-    """What the tests on the mean over sets say, the first model first."""
+    """What the tests on the mean over sets say: those with the list or the first model, then the others."""
     tests = [one for one in results.comparisons if one.set_name == ALL_SETS and one.metric == METRIC]
-    lines = "".join(f"<li>{_verdict(one)}</li>" for one in tests)
+    first = [one for one in tests if {FIRST_STAGE, results.main} & {one.a, one.b}]
+    others = "".join(f"<li>{_verdict(one)}</li>" for one in tests if one not in first)
+    if others:
+        others = f'<details class="more-tests"><summary>All other pairs</summary><ul>{others}</ul></details>'
+    lines = "".join(f"<li>{_verdict(one)}</li>" for one in first)
     return (
-        f'<h2>What the queries say</h2><ul>{lines}</ul><p class="soft">Mean {METRIC} over the sets, and a'
-        " two-sided paired randomization test, query by query. p is the chance of a difference at least this"
+        f"<h2>What the queries say</h2><ul>{lines}</ul>{others}"
+        f'<p class="soft">Mean {METRIC} over the sets, and a two-sided paired randomization test, query by'
+        " query. p is the chance of a difference at least this"
         f" large if both were equally good; of {len(tests)} tests, 1 in 20 falls below 0.05 by luck.</p>"
     )
 
@@ -164,7 +170,7 @@ def _verdict(one: Comparison) -> str:
 
 def _chance(p: float) -> str:
     """A p; the least that so many draws can show is told as a bound."""
-    return "p &lt; 0.001" if p < 0.0002 else f"p = {p:.4f}"
+    return "p&nbsp;&lt;&nbsp;0.001" if p < 0.0002 else f"p&nbsp;=&nbsp;{p:.4f}"
 
 
 def _systems_table(report: Report) -> str:

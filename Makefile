@@ -1,9 +1,9 @@
 PYTHON ?= python3
 .DEFAULT_GOAL := help
-.PHONY: help install test lint format types check ci docs clean
+.PHONY: help install test lint format types check native-check sanitize native-aarch64 bench ci docs clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: ## install for development into the current environment
 	$(PYTHON) -m pip install -e '.[dev]'
@@ -23,6 +23,21 @@ types: ## mypy, strict
 	$(PYTHON) -m mypy
 
 check: lint types test ## everything a change must pass
+
+native-check: ## the native engine without Python: every kernel against the twin, bits, wrong input
+	PYTHON=$(PYTHON) tests/engine/cpp/run plain
+
+sanitize: ## the same under the address, undefined-behaviour and thread sanitizers
+	PYTHON=$(PYTHON) tests/engine/cpp/run asan
+	PYTHON=$(PYTHON) tests/engine/cpp/run ubsan
+	PYTHON=$(PYTHON) tests/engine/cpp/run tsan
+
+native-aarch64: ## the same for 64-bit Arm, cross-compiled and emulated; says why if it cannot
+	PYTHON=$(PYTHON) tests/engine/cpp/run aarch64
+
+bench: ## all measurements of docs/performance.md, on an idle machine (extra: bench)
+	$(PYTHON) benchmarks/figures.py
+	$(PYTHON) benchmarks/performance_doc.py
 
 ci: ## what a clean machine does: fresh environment, README's test command, lint, types, wheel
 	.ci/run

@@ -1,4 +1,4 @@
-"""The fast lane gives the library's tokens and places, or says that it is not sure; bad files do not crash it."""
+"""The fast lane gives the library's tokens and places, or is not sure; bad files do not crash it."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ const Kernels& choose_kernels(Mode mode, Isa isa, AttentionType attention) {
 
 double peak_ops(const Kernels& kernels, int threads, double seconds) {
   using Clock = std::chrono::steady_clock;
-  constexpr long kRounds = 10000;
+  constexpr long kRounds = 500;
   std::vector<double> rates(threads);
   const auto run = [&](int thread) {
     kernels.spin(kRounds);

@@ -113,6 +113,15 @@ def profile() -> str:
     return rows("| work | share |", [f"| {kind} | {share:.1%} |" for kind, share in shares])
 
 
+def picture() -> str:
+    """All runs in one plot, drawn anew from the results."""
+    from tinyrerank.bench.report import plot
+
+    names = ("mix", "pair", "length", "length-ours")
+    plot([run for name in names for run in load(name)["runs"]], RESULTS / "plot.png")
+    return "![documents a second, tokens a second by length, latency, memory](results/bench/plot.png)"
+
+
 def targets() -> str:
     """What the engine was asked to reach, and what it reaches."""
     ours = engines("mix")["native:int8"]
@@ -182,6 +191,7 @@ def ratio(slow: Figures, fast: Figures) -> float:
 
 TABLES: dict[str, Callable[[], str]] = {
     "machine": machine,
+    "plot": picture,
     "targets": targets,
     "mix": comparison("mix"),
     "end-to-end": comparison("end-to-end"),

@@ -3,8 +3,8 @@
     python benchmarks/soak.py --minutes 20 --threads 2 --out docs/results
 
 Clients send requests of 5 to 200 passages in several wire formats, one in five with documents that no
-cache knows; now and then a malformed body, an unknown model, a short deadline, or they hang up. Every score of a
-known pair is compared with the library's. Resident memory of all processes of the server is read every five
+cache knows; now and then a malformed body, an unknown model, a short deadline, or they hang up. Every score
+of a known pair is compared with the library's. Resident memory of the whole server is read every five
 seconds; growth is the median of the last tenth over that of the first tenth after the warm-up, in which the
 score cache fills.
 """

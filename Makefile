@@ -1,6 +1,6 @@
 PYTHON ?= python3
 .DEFAULT_GOAL := help
-.PHONY: help install test lint format types check native-check sanitize native-aarch64 bench ci docs clean
+.PHONY: help install test lint format types check native-check sanitize native-aarch64 integrations bench ci docs clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ sanitize: ## the same under the address, undefined-behaviour and thread sanitize
 
 native-aarch64: ## the same for 64-bit Arm, cross-compiled and emulated; says why if it cannot
 	PYTHON=$(PYTHON) tests/engine/cpp/run aarch64
+
+integrations: ## the integrations and database examples with the real frameworks, in build/integrations
+	$(PYTHON) tests/integrations/run.py
 
 bench: ## all measurements of docs/performance.md, on an idle machine (extra: bench)
 	$(PYTHON) benchmarks/figures.py

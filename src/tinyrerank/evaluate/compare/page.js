@@ -70,9 +70,9 @@
     const [title, text, characters] = set.documents[id];
     const item = make("li", grade >= set.relevant_from ? { class: "relevant" } : {});
     const judged = grade === null ? "not judged" : grade >= set.relevant_from ? `relevant (grade ${grade})` : `not relevant (grade ${grade})`;
-    const elsewhere = ranks[other] ? `there ${ranks[other]}` : "not there";
+    const elsewhere = `${data.systems[other]}: ${ranks[other] ? `place ${ranks[other]}` : "not listed"}`;
     item.append(make("div", { class: "head" }, make("b", {}, `${ranks[side]}.`),
-      make("span", { class: "grade" }, judged), make("span", {}, elsewhere)));
+      make("span", { class: "grade" }, judged), ...(side === other ? [] : [make("span", {}, elsewhere)])));
     if (title) item.append(make("strong", {}, title));
     item.append(text);
     if (characters > text.length) {

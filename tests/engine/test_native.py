@@ -21,7 +21,7 @@ from packed import MODEL, pack, report, sequences
 
 import twin
 from conftest import random_weights
-from tinyrerank.errors import EngineError, InputError
+from tinyrerank.errors import EngineError, InputError, TooLongError
 from tinyrerank.model.config import ModelConfig
 from tinyrerank.model.weights import Weights
 
@@ -311,6 +311,36 @@ def _shared() -> Any:
     if not _kept:
         _kept.append(native.NativeEngine(random_weights(replace(MODEL, max_length=5)), threads=1))
     return _kept[0]
+
+
+def test_8192_tokens_are_read_and_one_more_is_refused_by_both_sides() -> None:
+    engine = native.NativeEngine(random_weights(replace(MODEL, max_length=8192)), threads=1)
+    ids, cu = pack(sequences([8193]))
+    with pytest.raises(TooLongError, match="8193 tokens"):
+        engine.score(ids, cu)
+    with pytest.raises(ValueError, match="8193 tokens"):
+        engine._engine.score(ids, cu, np.empty(1, np.float32))
+    assert np.isfinite(engine.score(ids[:8192], np.array([0, 8192], np.int32))).all()
+
+
+@pytest.mark.parametrize("mode", ["int8", "fp32"])
+def test_the_peak_is_a_speed_that_two_runs_agree_on(mode: Any) -> None:
+    one, two = (native.peak_ops(mode, threads=1, seconds=0.02) for _ in range(2))
+    assert one > 1e8
+    assert 0.02 < one / two < 50
+
+
+def test_a_peak_that_cannot_be_measured_is_refused() -> None:
+    with pytest.raises(EngineError, match="bf16 products need"):
+        native.peak_ops("bf16", isa="portable", seconds=0.01)
+    with pytest.raises(EngineError, match="seconds"):
+        native.peak_ops("int8", seconds=-1.0)
+
+
+def test_another_machines_instructions_are_refused(weights: Weights) -> None:
+    foreign = "avx2" if native._native.best_isa() in ("neon", "portable") else "neon"
+    with pytest.raises(EngineError, match="lacks the instruction set"):
+        native.NativeEngine(weights, isa=foreign)
 
 
 def test_strided_arrays_are_read_right(weights: Weights) -> None:

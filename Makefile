@@ -1,6 +1,6 @@
 PYTHON ?= python3
 .DEFAULT_GOAL := help
-.PHONY: help install test lint format types check native-check sanitize native-aarch64 integrations bench ci docs clean
+.PHONY: help install test lint format types check native-check sanitize native-aarch64 integrations conformance openapi fuzz load soak bench ci docs clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,22 @@ native-aarch64: ## the same for 64-bit Arm, cross-compiled and emulated; says wh
 
 integrations: ## the integrations and database examples with the real frameworks, in build/integrations
 	$(PYTHON) tests/integrations/run.py
+
+conformance: ## unmodified clients against the server, in build/conformance; writes docs/conformance.md
+	$(PYTHON) conformance/run.py
+
+openapi: ## the server against its own OpenAPI document, with schemathesis in build/conformance
+	$(PYTHON) conformance/openapi.py --examples 30
+
+fuzz: ## every request parser of the server for ten minutes
+	$(PYTHON) benchmarks/fuzz_parsers.py --seconds 600
+
+load: ## the server at 50 to 200 % of the engine, and beside a plain one; an idle machine, 25 minutes
+	$(PYTHON) benchmarks/load.py --out docs/results
+	$(PYTHON) benchmarks/load.py --baseline --out docs/results
+
+soak: ## twenty minutes of mixed traffic: memory and scores; an idle machine
+	$(PYTHON) benchmarks/soak.py --out docs/results
 
 bench: ## all measurements of docs/performance.md, on an idle machine (extra: bench)
 	$(PYTHON) benchmarks/figures.py

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from serving import DOCUMENTS, Talk, talk_fixture
 
+from tinyrerank.serve import errors
 from tinyrerank.serve.dialects import by_path, dialects, sniff
 from tinyrerank.serve.service import Service
 
@@ -285,3 +287,13 @@ def test_every_dialect_has_a_path_of_its_own() -> None:
     assert {dialect.name for dialect in by_path().values()} == {dialect.name for dialect in dialects()}
     paths = [path for dialect in dialects() for path in dialect.paths]
     assert len(paths) == len(set(paths))
+
+
+def test_the_documentation_names_every_path_and_every_error() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "server.md").read_text(encoding="utf-8")
+    missing = [path for path in by_path() if f"`{path}`" not in text]
+    assert missing == []
+    for error in vars(errors).values():
+        if isinstance(error, type) and error.__module__ == errors.__name__:
+            line = next(line for line in text.splitlines() if f"`{error.code}`" in line)
+            assert line.startswith(f"| {error.http_status} |")

@@ -83,10 +83,16 @@ def settings_table() -> str:
     """The table of docs/server.md; `python tests/serve/test_settings.py` prints it."""
     rows = ["| setting | default | what it does |", "| --- | --- | --- |"]
     for each in setting_fields():
-        default = {None: "", (): "", True: "true", False: "false"}.get(each.default, each.default)
+        default = _shown(each.default)
         about = each.metadata["about"].replace("|", "\\|")
-        rows.append(f"| `{each.name}` | {f'`{default}`' if default != '' else ''} | {about} |")
+        rows.append(f"| `{each.name}` | {default} | {about} |")
     return "\n".join(rows)
+
+
+def _shown(default: object) -> str:
+    if default is None or default == ():
+        return ""
+    return f"`{str(default).lower()}`" if isinstance(default, bool) else f"`{default}`"
 
 
 def test_the_documentation_has_every_setting_as_it_is_declared() -> None:

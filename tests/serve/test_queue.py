@@ -1,0 +1,242 @@
+"""The parts of the queue by themselves: admission, lanes, cache keys, jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import logging
+import threading
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tinyrerank.serve.admission import Admission, DrainRate
+from tinyrerank.serve.cache import ScoreCache, pair_keys
+from tinyrerank.serve.errors import OverloadedError
+from tinyrerank.serve.job import Job
+from tinyrerank.serve.lanes import Item, Lanes
+from tinyrerank.serve.logs import Logs
+from tinyrerank.serve.request import Outcome, Problem, Reading, RerankRequest
+
+
+class Waiter:
+    """As much of a job as lanes look at."""
+
+    def __init__(self) -> None:
+        self.closed = False
+
+
+def items(tokens: list[int], waiter: Waiter) -> list[Item]:
+    return [Item(bytes([i % 256]), [(waiter, i)], tokens=n) for i, n in enumerate(tokens)]
+
+
+def batches(lanes: Lanes) -> list[list[Item]]:
+    lanes.close()
+    taken = []
+    while lanes.take():
+        taken.append(lanes.taken[0])
+    return taken
+
+
+@settings(deadline=None)
+@given(
+    requests=st.lists(
+        st.tuples(st.sampled_from("abc"), st.lists(st.integers(1, 300), min_size=1, max_size=20)), max_size=12
+    ),
+    budget=st.integers(64, 256),
+)
+def test_every_item_is_taken_once_in_the_order_of_its_request_and_within_the_budget(
+    requests: list[tuple[str, list[int]]], budget: int
+) -> None:
+    lanes = Lanes(budget)
+    wanted = []
+    for client, tokens in requests:
+        request = items(tokens, Waiter())
+        wanted.append(request)
+        lanes.put(client, object(), request)
+    taken = batches(lanes)
+    assert all(sum(item.tokens for item in batch) <= budget or len(batch) == 1 for batch in taken)
+    place = {id(item): i for i, item in enumerate(item for batch in taken for item in batch)}
+    assert len(place) == sum(map(len, wanted))
+    assert all(place[id(a)] < place[id(b)] for request in wanted for a, b in itertools.pairwise(request))
+
+
+def test_clients_share_the_engine_evenly_however_many_requests_each_has() -> None:
+    lanes = Lanes(100)
+    busy, calm = Waiter(), Waiter()
+    for _ in range(50):
+        lanes.put("busy", object(), items([50, 50], busy))
+    lanes.put("calm", object(), items([50] * 20, calm))
+    first = [item.waiters[0][0] for batch in batches(lanes)[:20] for item in batch]
+    assert abs(first.count(busy) - first.count(calm)) <= 2
+
+
+def test_a_long_request_takes_turns_with_the_short_ones_behind_it() -> None:
+    lanes = Lanes(100)
+    long, short = Waiter(), Waiter()
+    lanes.put("c", object(), items([10] * 100, long))
+    for _ in range(5):
+        lanes.put("c", object(), items([10], short))
+    order = [item.waiters[0][0] for batch in batches(lanes) for item in batch]
+    assert order[10:15] == [short] * 5
+
+
+def test_unwanted_items_are_dropped_and_reported() -> None:
+    lanes = Lanes(100)
+    gone, here = Waiter(), Waiter()
+    gone.closed = True
+    lanes.put("c", object(), [*items([10, 10], gone), *items([10], here)])
+    assert lanes.take()
+    batch, dropped = lanes.taken
+    assert [len(batch), len(dropped)] == [1, 2]
+
+
+def test_take_waits_for_work_without_polling() -> None:
+    lanes = Lanes(100)
+    got: list[bool] = []
+    thread = threading.Thread(target=lambda: got.append(lanes.take()))
+    thread.start()
+    lanes.put("c", object(), items([10], Waiter()))
+    thread.join(10)
+    assert got == [True]
+
+
+@settings(deadline=None)
+@given(
+    requests=st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 5000), st.booleans()), max_size=60)
+)
+def test_admission_never_doubles_its_bound_and_gives_everything_back(
+    requests: list[tuple[str, int, bool]],
+) -> None:
+    admission = Admission(4000, DrainRate(1000.0))
+    tickets = []
+    for client, tokens, leaves in requests:
+        try:
+            ticket = admission.admit(client, tokens)
+        except OverloadedError:
+            assert admission.waiting > 0
+            continue
+        assert ticket.tokens <= 1000
+        if leaves:
+            ticket.close()
+        else:
+            tickets.append(ticket)
+        assert admission.waiting <= 8000
+    for ticket in tickets:
+        ticket.close()
+        ticket.close()
+    assert admission.waiting == 0
+
+
+def test_a_client_gets_in_though_another_has_filled_the_queue() -> None:
+    admission = Admission(4000, DrainRate())
+    for _ in range(4):
+        admission.admit("greedy", 1000)
+    with pytest.raises(OverloadedError):
+        admission.admit("greedy", 1)
+    assert admission.admit("modest", 500).tokens == 500
+
+
+def test_the_time_to_come_back_follows_the_measured_speed() -> None:
+    rate = DrainRate()
+    admission = Admission(4000, rate)
+    for _ in range(4):
+        admission.admit("a", 1000)
+    seconds = []
+    for speed in (105, 1100):
+        for _ in range(20):
+            rate.measured(speed, 1.0)
+        with pytest.raises(OverloadedError) as caught:
+            admission.admit("a", 1000)
+        seconds.append(caught.value.retry_after_s)
+    assert seconds == [10, 1]
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.text(max_size=4), st.text(max_size=4)), max_size=20))
+def test_keys_are_equal_exactly_when_pairs_are(pairs: list[tuple[str, str]]) -> None:
+    keys = pair_keys("m", Reading(), pairs)
+    for a, one in zip(pairs, keys, strict=True):
+        for b, other in zip(pairs, keys, strict=True):
+            assert (a == b) == (one == other)
+    for other_keys in (pair_keys("n", Reading(), pairs), pair_keys("m", Reading(max_length=9), pairs)):
+        assert not set(keys) & set(other_keys)
+
+
+def test_the_cache_is_bounded_and_forgets_what_was_not_used() -> None:
+    cache = ScoreCache(2)
+    for key in (b"a", b"b"):
+        cache.put(key, Outcome(1.0))
+    assert cache.get(b"a") is not None
+    cache.put(b"c", Outcome(2.0))
+    assert [cache.get(key) is not None for key in (b"a", b"b", b"c")] == [True, False, True]
+    cache.put(b"d", Outcome(problem=Problem("engine_failed", "")))
+    assert cache.get(b"d") is None
+    off = ScoreCache(0)
+    off.put(b"a", Outcome(1.0))
+    assert len(off) == 0
+
+
+def test_a_request_reserves_what_it_has_in_the_queue_and_no_more_than_its_part() -> None:
+    async def play() -> None:
+        admission = Admission(4000, DrainRate())
+        ticket = admission.admit("a", 3000)
+        job = Job(3, ticket, 3000, 1000)
+        assert ticket.tokens == 1000
+        job.queued(1200, 1000)
+        assert ticket.tokens == 1200
+        job.settle(0, Outcome(1.0), queued_tokens=1200)
+        assert ticket.tokens == 1000
+        job.queued(100, 2000)
+        assert ticket.tokens == 100
+        job.close()
+        job.settle(1, Outcome(1.0), queued_tokens=100)
+        assert admission.waiting == 0
+
+    asyncio.run(play())
+
+
+class Broken:
+    """A stream on a disk that is full for a while."""
+
+    def __init__(self) -> None:
+        self.full = True
+        self.lines: list[str] = []
+
+    def write(self, text: str) -> None:
+        if self.full:
+            raise OSError(28, "No space left on device")
+        self.lines.append(text)
+
+    def flush(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("log_format", ["json", "text"])
+def test_log_lines_are_single_and_escaped_and_lost_ones_are_counted(log_format: str) -> None:
+    stream: Any = Broken()
+    logs = Logs("info", log_format, stream)
+    log = logging.getLogger("tinyrerank.serve")
+    for _ in range(3):
+        log.info("lost")
+    logs._listener.stop()
+    stream.full = False
+    logs._listener.start()
+    log.info('two\nlines "x"', extra={"path": "/a\n{}\u2028", "request_id": "r"})
+    log.debug("too quiet")
+    logs.close()
+    text = "".join(stream.lines)
+    assert "3 log lines were lost" in text
+    last = text.strip().split("\n")[-1]
+    assert len(text.splitlines()) == 2
+    assert "too quiet" not in text
+    if log_format == "json":
+        assert json.loads(last)["path"] == "/a\n{}\u2028"
+
+
+def test_a_request_is_a_plain_value() -> None:
+    request = RerankRequest(pairs=[("q", "d")], documents=["d"])
+    assert (request.reading, request.top_n, request.in_order) == (Reading(), None, False)

@@ -6,13 +6,13 @@ import io
 import json
 import re
 import runpy
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from live_server import live_server
 from tinyrerank.cli import main
 from tinyrerank.errors import ModelError
 from tinyrerank.model.hub import default_folder
@@ -117,22 +117,8 @@ def test_make_set_writes_a_set_that_can_be_evaluated(
 def server() -> Iterator[str]:
     """The address of a real server on a free port of this machine."""
     pytest.importorskip("uvicorn", reason="the extra serve is not installed")
-    command = [sys.executable, "-m", "tinyrerank", "serve", "--port", "0", "--threads", "1"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:  # noqa: S603
-        try:
-            assert process.stderr
-            seen = ""
-            for line in process.stderr:
-                seen += line
-                ready = re.search(r"ready in .* on (http://127\.0\.0\.1:\d+)", line)
-                if ready:
-                    yield ready[1]
-                    break
-            else:
-                pytest.fail(f"the server ended before it was ready: {seen}")
-        finally:
-            process.terminate()
-            process.communicate(timeout=30)
+    with live_server() as address:
+        yield address
 
 
 def test_async_client_gets_an_answer_to_every_question(run: Run, server: str) -> None:

@@ -1,8 +1,9 @@
 """The documentation builds, loads nothing from elsewhere, and its code blocks run.
 
-A page's blocks run from top to bottom, Python in one namespace, in a folder that looks like the repository.
-A block that cannot run here stands under ``<!-- not run: REASON -->``, and the built page shows the reason.
-Pages that are not in ``CHECKED`` are not run: add one when its blocks can.
+A page's blocks run from top to bottom, Python in one namespace, in a folder that looks like the repository;
+those that ask a server are put to a real one. A block that cannot run here stands under
+``<!-- not run: REASON -->``, and the built page shows the reason. Pages that are not in ``CHECKED`` are not run:
+add one when its blocks can.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import importlib.util
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ from typing import Any
 
 import pytest
 
+from live_server import live_server
 from tinyrerank.errors import ModelError
 from tinyrerank.model.hub import default_folder
 
@@ -56,7 +59,7 @@ def blocks_of(path: Path) -> list[Block]:
     text = path.read_text(encoding="utf-8")
     found = []
     for fence in _FENCE.finditer(text):
-        if fence["language"] in ("python", "bash"):
+        if fence["language"] in ("python", "bash", "sh"):
             mark = _MARK.search(text[: fence.start()])
             line = text.count("\n", 0, fence.start()) + 1
             reason = mark[1] if mark else None
@@ -118,8 +121,25 @@ def test_the_blocks_of_a_page_run_from_top_to_bottom(page: str, desk: Path) -> N
     pytest.importorskip("ir_measures", reason="the extra eval is not installed")
     names: dict[str, Any] = {"__name__": "__page__"}
     for block in blocks_of(ROOT / "docs" / page):
-        if block.not_run is None:
+        if block.not_run is None and block.language != "sh" and not asks_server(block):
             run_block(block, names, desk)
+
+
+@pytest.mark.skipif(no_model(), reason="no weights embedded in this checkout")
+@pytest.mark.skipif(shutil.which("curl") is None, reason="no curl on this machine")
+def test_what_pages_ask_of_a_server_is_answered(desk: Path) -> None:
+    """Every block of every page that starts with a request to the server's usual address."""
+    pytest.importorskip("uvicorn", reason="the extra serve is not installed")
+    asking = [b for page in sorted((ROOT / "docs").rglob("*.md")) for b in blocks_of(page) if asks_server(b)]
+    assert asking
+    with live_server() as address:
+        for block in asking:
+            code = block.code.replace("http://127.0.0.1:8080", address).replace("curl ", "curl -sSf ")
+            run_block(Block(block.where, "bash", code, None), {}, desk)
+
+
+def asks_server(block: Block) -> bool:
+    return block.not_run is None and block.code.startswith("curl http://127.0.0.1:8080")
 
 
 @pytest.mark.skipif(no_model(), reason="no weights embedded in this checkout")
@@ -196,7 +216,9 @@ def test_the_site_builds_strictly_and_loads_nothing_from_elsewhere(site: Path) -
 def test_help_sources_and_reasons_stand_on_the_pages(site: Path) -> None:
     assert "usage: tinyrerank rank" in (site / "cli.html").read_text(encoding="utf-8")
     assert "Print the best sections, best first." in (site / "examples.html").read_text(encoding="utf-8")
-    assert "Not run by the tests: needs the running server." in (site / "quickstart.html").read_text("utf-8")
+    assert "Not run by the tests: a server runs until it is stopped." in (site / "quickstart.html").read_text(
+        "utf-8"
+    )
     faq = (site / "faq.html").read_text(encoding="utf-8")
     assert "<code>examples/thresholds.py</code>" in faq
     assert 'href="../' not in faq

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tinyrerank.errors import DataError
-from tinyrerank.train.pool import MAX_PASSAGE_CHARS, Pool, Query, build_pool, read_jsonl
+from tinyrerank.train.pool import MAX_PASSAGE_CHARS, Pool, Query, build_pool, read_rows
 from tinyrerank.train.recipe import DataRecipe, SynthRecipe
 from tinyrerank.train.synth import synthesize
 
@@ -244,8 +244,8 @@ def test_a_seed_gives_one_pool_and_the_disk_gives_it_back(data: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("{not json", r"broken\.jsonl\.gz:2: not valid JSON"),
-        ("[1, 2]", r"broken\.jsonl\.gz:2: expected a JSON object"),
+        ("{not json", r"broken\.jsonl\.gz:2: not JSON"),
+        ("[1, 2]", r"broken\.jsonl\.gz:2: a JSON object is needed"),
         ('{"query": "q"}', r"broken\.jsonl\.gz:2: field 'positive' must be text, but is missing"),
         ('{"query": 7, "positive": "p"}', r"broken\.jsonl\.gz:2: field 'query' must be text, but is 7"),
     ],
@@ -259,13 +259,13 @@ def test_a_malformed_line_is_named_by_file_and_number(tmp_path: Path, line: str,
 def test_missing_and_damaged_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"nowhere\.jsonl\.gz: no such file; pass --data"):
         build_pool(DataRecipe(corpora=["nowhere"]), tmp_path, 1)
-    for name, content in {
-        "cut.jsonl.gz": gzip.compress(b'{"a": 1}\n')[:-9],
-        "odd.jsonl": b'{"a": "\xff"}\n',
-    }.items():
+    for name, content, says in (
+        ("cut.jsonl.gz", gzip.compress(b'{"a": 1}\n')[:-9], "damaged gzip data"),
+        ("odd.jsonl", b'{"a": "\xff"}\n', "not UTF-8"),
+    ):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(DataError, match=rf"{name}: cannot be read"):
-            list(read_jsonl(tmp_path / name))
+        with pytest.raises(DataError, match=rf"{name}:\d: {says}"):
+            list(read_rows(tmp_path / name))
 
 
 def test_malformed_grades_of_a_dev_set_are_named_by_line(tmp_path: Path) -> None:

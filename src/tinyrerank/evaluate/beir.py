@@ -57,7 +57,7 @@ def read_topics(folder: Path, split: str = "test") -> Topics:
     queries_path = _find(folder, "queries.jsonl")
     qrels_path = _find_qrels(folder, split)
     texts = {}
-    for number, row in _read_jsonl(queries_path):
+    for number, row in read_jsonl(queries_path):
         key = _id_of(row, queries_path, number)
         if key in texts:
             raise DataError(f"{queries_path}:{number}: query {key} occurs twice; ids must be unique")
@@ -89,7 +89,7 @@ def read_corpus(folder: Path, wanted: Collection[str] | None = None) -> tuple[di
     path = _find(folder, "corpus.jsonl")
     documents: dict[str, BeirDocument] = {}
     total = 0
-    for number, row in _read_jsonl(path):
+    for number, row in read_jsonl(path):
         total += 1
         key = _id_of(row, path, number)
         if wanted is not None and key not in wanted:
@@ -187,7 +187,13 @@ def _read_lines(path: Path) -> Iterator[tuple[int, str]]:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
 
 
-def _read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Objects of a ``.jsonl`` or ``.jsonl.gz`` file with their line numbers, from 1; blank lines do not matter.
+
+    Raises:
+        InputError: there is no such file.
+        DataError: a line is not UTF-8 or not a JSON object, or the file is damaged; names file and line.
+    """
     for number, line in _read_lines(path):
         try:
             row = json.loads(line)

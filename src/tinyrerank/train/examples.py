@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tinyrerank.errors import DataError
-from tinyrerank.train.pool import Passages, Pool, Query, read_jsonl
+from tinyrerank.train.pool import Passages, Pool, Query, read_rows
 from tinyrerank.train.recipe import SynthRecipe
 from tinyrerank.train.synth import synthesize
 
@@ -45,19 +45,21 @@ def read_examples(path: Path, corpus: Sequence[tuple[str, str]] = ()) -> Pool:
         DataError: a row is malformed; names its line.
     """
     passages = Passages()
-    rows = list(read_jsonl(path, "query"))
+    if not path.exists():
+        raise DataError(f"{path}: no such file; give pairs or clicks, one JSON object a line")
+    rows = list(read_rows(path, "query"))
     if not rows:
         raise DataError(f"{path}: no rows; give pairs or clicks, one JSON object a line")
-    read = _from_clicks if "clicks" in rows[0] else _from_pairs
+    read = _from_clicks if "clicks" in rows[0][1] else _from_pairs
     queries = read(path, rows, passages)
     for title, text in corpus:
         passages.add(f"{title} {text}".strip())
     return Pool(passages.texts, [q for q in queries if q.positives], len(passages.texts))
 
 
-def _from_pairs(path: Path, rows: list[dict[str, Any]], passages: Passages) -> list[Query]:
+def _from_pairs(path: Path, rows: list[tuple[int, dict[str, Any]]], passages: Passages) -> list[Query]:
     merged: dict[str, Query] = {}
-    for number, row in enumerate(rows, 1):
+    for number, row in rows:
         where = f"{path}:{number}"
         positives = row.get("positive")
         positives = [positives] if isinstance(positives, str) else positives
@@ -73,10 +75,10 @@ def _from_pairs(path: Path, rows: list[dict[str, Any]], passages: Passages) -> l
     return [replace(q, negatives=[n for n in q.negatives if n not in q.positives]) for q in merged.values()]
 
 
-def _from_clicks(path: Path, rows: list[dict[str, Any]], passages: Passages) -> list[Query]:
+def _from_clicks(path: Path, rows: list[tuple[int, dict[str, Any]]], passages: Passages) -> list[Query]:
     """Documents clicked more often than average are answers, those shown often and clicked less are not."""
     shown: dict[str, _Shown] = {}
-    for number, row in enumerate(rows, 1):
+    for number, row in rows:
         where = f"{path}:{number}"
         if not isinstance(row.get("document"), str):
             raise DataError(f"{where}: field 'document' must be text, but is {row.get('document')!r:.60}")

@@ -7,17 +7,16 @@ the development queries of an evaluation set (its test queries are never read).
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 import random
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tinyrerank.errors import DataError
+from tinyrerank.evaluate.beir import read_jsonl
 from tinyrerank.train.recipe import DataRecipe
 from tinyrerank.train.synth import synthesize
 
@@ -66,46 +65,33 @@ class Pool:
     @classmethod
     def load(cls, folder: Path) -> Pool:
         """Read what :meth:`save` wrote."""
-        rows = list(read_jsonl(folder / "passages.jsonl"))
+        rows = [row for _, row in read_rows(folder / "passages.jsonl")]
         queries = []
-        for row in read_jsonl(folder / "queries.jsonl"):
+        for _, row in read_rows(folder / "queries.jsonl"):
             row["positives"] = {int(k): v for k, v in row["positives"].items()}
             queries.append(Query(**row))
         return cls([r["text"] for r in rows], queries, sum(r["trainable"] for r in rows))
 
 
-def read_jsonl(path: Path, *texts: str) -> Iterator[dict[str, Any]]:
-    """Rows of a ``.jsonl`` or ``.jsonl.gz`` file.
+def read_rows(path: Path, *texts: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line numbers and rows of a ``.jsonl`` or ``.jsonl.gz`` file.
 
     Args:
         path: the file.
         texts: fields that every row must have as text.
 
     Raises:
-        DataError: the file is missing or unreadable, or a line is not a JSON object with those fields; names
-            the line.
+        DataError: the file is missing or damaged, or a line is not a JSON object with those fields; names the
+            line.
     """
-    opener = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opener(path, "rt", encoding="utf-8") as f:
-            for number, line in enumerate(f, 1):
-                try:
-                    row = json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise DataError(f"{path}:{number}: not valid JSON ({error.msg})") from None
-                if not isinstance(row, dict):
-                    raise DataError(f"{path}:{number}: expected a JSON object")
-                for field_name in texts:
-                    if not isinstance(row.get(field_name), str):
-                        got = repr(row[field_name]) if field_name in row else "missing"
-                        raise DataError(f"{path}:{number}: field {field_name!r} must be text, but is {got}")
-                yield row
-    except FileNotFoundError:
-        raise DataError(
-            f"{path}: no such file; pass --data or set TINYRERANK_DATA to the data folder"
-        ) from None
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-        raise DataError(f"{path}: cannot be read ({error}); download it again") from None
+    if not path.exists():
+        raise DataError(f"{path}: no such file; pass --data or set TINYRERANK_DATA to the data folder")
+    for number, row in read_jsonl(path):
+        for name in texts:
+            if not isinstance(row.get(name), str):
+                got = repr(row[name]) if name in row else "missing"
+                raise DataError(f"{path}:{number}: field {name!r} must be text, but is {got}")
+        yield number, row
 
 
 class Passages:
@@ -143,7 +129,7 @@ def build_pool(recipe: DataRecipe, data: Path, seed: int) -> Pool:
     for name in recipe.labelled:
         queries += _labelled(name, data, passages, recipe.held_out, rng)
     for path in [*(data / "train" / f"{name}.jsonl.gz" for name in recipe.corpora), *map(Path, recipe.extra)]:
-        for row in read_jsonl(path, "text"):
+        for _, row in read_rows(path, "text"):
             title = str(row.get("title") or "")
             # Search engines feed titles in front of the text; half of the passages keep theirs there.
             joined = (
@@ -152,14 +138,14 @@ def build_pool(recipe: DataRecipe, data: Path, seed: int) -> Pool:
             titled.append((title, passages.add(joined)))
     listed: list[int] = []
     for name in recipe.candidate_lists:
-        for row in read_jsonl(data / "train" / f"{name}.jsonl.gz", "query"):
+        for _, row in read_rows(data / "train" / f"{name}.jsonl.gz", "query"):
             found = [passages.add(c["text"]) for c in row["candidates"]]
             listed += found
             queries.append(Query(row["query"], name, {}, found[:20]))
     n_trainable = len(passages.texts)
     for name in recipe.queries:
-        rows = list(read_jsonl(data / "train" / f"{name}.jsonl.gz", "query", "source"))
-        queries += [Query(row["query"], row["source"]) for row in rows]
+        found_rows = read_rows(data / "train" / f"{name}.jsonl.gz", "query", "source")
+        queries += [Query(row["query"], row["source"]) for _, row in found_rows]
     queries += [
         Query(text, f"synthetic {kind}", {passage: 1})
         for kind, text, passage in synthesize(passages.texts, titled, recipe.synth, rng)
@@ -240,7 +226,7 @@ def _labelled(
     name: str, data: Path, passages: Passages, held_out: int, rng: random.Random
 ) -> Iterable[Query]:
     merged: dict[str, Query] = {}
-    for row in read_jsonl(data / "train" / f"{name}.jsonl.gz", "query", "positive"):
+    for _, row in read_rows(data / "train" / f"{name}.jsonl.gz", "query", "positive"):
         query = merged.setdefault(row["query"], Query(row["query"], name))
         positive = passages.add(row["positive"])
         if row.get("answerable") is False:  # squad2: about this paragraph, but not answered by it
@@ -261,13 +247,13 @@ def _dev(name: str, data: Path, passages: Passages) -> Iterator[Query]:
     folder = data / "eval" / name
     ids = {
         row["_id"]: passages.add(f"{row.get('title', '')} {row['text']}".strip())
-        for row in read_jsonl(folder / "corpus.jsonl.gz", "_id", "text")
+        for _, row in read_rows(folder / "corpus.jsonl.gz", "_id", "text")
     }
     gains: dict[str, dict[int, int]] = {}
     for query_id, passage_id, gain in _read_qrels(folder / "qrels" / "dev.tsv"):
         if passage_id in ids and gain > 0:
             gains.setdefault(query_id, {})[ids[passage_id]] = gain
-    for row in read_jsonl(folder / "queries.jsonl", "_id", "text"):
+    for _, row in read_rows(folder / "queries.jsonl", "_id", "text"):
         if row["_id"] in gains:
             yield Query(row["text"], f"dev {name}", gains[row["_id"]], [], held_out=True)
 

@@ -2,8 +2,8 @@
 
 A page's blocks run from top to bottom, Python in one namespace, in a folder that looks like the repository;
 those that ask a server are put to a real one. A block that cannot run here stands under
-``<!-- not run: REASON -->``, and the built page shows the reason. Pages that are not in ``CHECKED`` are not run:
-add one when its blocks can.
+``<!-- not run: REASON -->``, and the built page shows the reason. Pages that are not in ``CHECKED`` are not
+run: add one when its blocks can.
 """
 
 from __future__ import annotations

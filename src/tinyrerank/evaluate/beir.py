@@ -188,7 +188,7 @@ def _read_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Objects of a ``.jsonl`` or ``.jsonl.gz`` file with their line numbers, from 1; blank lines do not matter.
+    """Objects of a ``.jsonl`` or ``.jsonl.gz`` file and their line numbers from 1; blank lines do not matter.
 
     Raises:
         InputError: there is no such file.

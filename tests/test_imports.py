@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "evaluate": {"reranker", "model", "engine"},  # the cosine baseline reads safetensors; compare opens modes
     "bench": {"text", "engine", "model", "reranker"},
     "train": {"model", "text", "evaluate"},
-    "serve": {"reranker", "text"},  # it batches the encoded pairs of many requests
+    "serve": {"reranker", "text", "engine"},  # it batches encoded pairs, and divides the CPUs among workers
     "integrations": {"reranker"},
     "scale": {"reranker", "serve"},
 }

@@ -21,6 +21,7 @@ from tinyrerank.serve.app import build_app
 from tinyrerank.serve.models import DEFAULT_ALIASES, DEFAULT_NAME, Models, ServedModel
 from tinyrerank.serve.service import Service
 from tinyrerank.serve.settings import Settings
+from tinyrerank.serve.tracing import Tracing
 
 DOCUMENTS = [
     "bread rises",
@@ -60,7 +61,7 @@ class Gate:
 
 @contextlib.asynccontextmanager
 async def running(
-    folder: Path, *, gated: bool = False, **changes: Any
+    folder: Path, *, gated: bool = False, tracing: Tracing | None = None, **changes: Any
 ) -> AsyncIterator[tuple[httpx.AsyncClient, Service, Gate | None]]:
     """A client of a running server, the server's service, and the gate before its engine."""
     settings = replace(Settings(), **changes)
@@ -71,7 +72,7 @@ async def running(
     models = Models(
         [ServedModel(DEFAULT_NAME, reranker, 0)], [(alias, DEFAULT_NAME) for alias in DEFAULT_ALIASES]
     )
-    service = Service(settings, models, threads=1)
+    service = Service(settings, models, threads=1, tracing=tracing)
     app = build_app(service)
     async with app.router.lifespan_context(app):
         if gate is not None:

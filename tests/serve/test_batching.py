@@ -235,8 +235,9 @@ def test_stopping_answers_what_waits_with_a_clear_error(talk: Talk) -> None:
         waiting = asyncio.create_task(client.post("/v1/rerank", json=body(["a"])))
         await gate.entered.wait()
         service.give_up()
-        answer = await waiting
-        assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+        late = client.post("/v1/rerank", json=body(["b"]))
+        for answer in (await waiting, await late):
+            assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
         assert answer.headers["retry-after"]
         service.draining = True
         assert (await client.get("/health")).status_code == 503

@@ -232,6 +232,19 @@ def test_when_the_time_to_drain_is_over_the_rest_gets_an_error(tiny_folder: Path
     on_wire(tiny_folder, scene, drain_s=0.2)
 
 
+def test_a_body_that_still_arrives_when_the_server_ends_gets_an_error(tiny_folder: Path) -> None:
+    async def scene(wire: Wire) -> None:
+        async with wire.connection() as (reader, writer):
+            writer.write(request(BODY[:5], length=len(BODY)))
+            while not wire.server.server_state.tasks:  # noqa: ASYNC110 - uvicorn has no event for it
+                await asyncio.sleep(0.01)
+            wire.server.should_exit = True
+            status, _, body = await answer(reader)
+            assert (status, body["code"]) == (503, "unavailable")
+
+    on_wire(tiny_folder, scene, drain_s=0.1)
+
+
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl to make a certificate with")
 def test_tls_is_two_settings(tiny_folder: Path, tmp_path: Path) -> None:
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"

@@ -17,7 +17,6 @@ from tinyrerank.serve.envelope import Record, record_of
 from tinyrerank.serve.request import RerankAnswer
 from tinyrerank.serve.responses import answer_headers, error_response, json_response
 from tinyrerank.serve.service import Service
-from tinyrerank.serve.tracing import span
 
 T = TypeVar("T")
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -39,12 +38,14 @@ def rerank_endpoint(service: Service, dialect: Dialect | None) -> Endpoint:
             used = used or sniff(body)
             record.dialect = used.name
             parsed = used.parse(body, service.settings)
-            with span("rerank", {"dialect": used.name, "documents": len(parsed.pairs)}, request.headers):
+            with service.tracing.span("rerank", request.headers) as annotate:
+                annotate({"tinyrerank.dialect": used.name, "tinyrerank.request_id": record.request_id})
                 work = service.rank(
                     parsed, request_id=record.request_id, client=record.client, arrived=arrived
                 )
                 answer = await unless_gone(request, work)
-            note(record, answer)
+                note(record, answer)
+                annotate({f"tinyrerank.{name}": value for name, value in record.details.items()})
             return json_response(used.render(parsed, answer), headers=answer_headers(answer))
         except TinyrerankError as error:
             record.code = error.code

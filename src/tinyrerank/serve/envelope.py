@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import secrets
@@ -14,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tinyrerank.errors import TinyrerankError
 from tinyrerank.serve.auth import ApiKeys
-from tinyrerank.serve.errors import HeadersTooLargeError
+from tinyrerank.serve.errors import HeadersTooLargeError, UnavailableError
 from tinyrerank.serve.metrics import Metrics
 from tinyrerank.serve.responses import error_response
 
@@ -105,6 +106,11 @@ class Envelope:
         try:
             self._let_in(scope, record)
             await self._app(scope, receive, sending)
+        except asyncio.CancelledError:  # uvicorn's last resort when the time to drain is over
+            if status == 0:
+                late = UnavailableError("the server is stopping and ran out of time; try again")
+                record.code = late.code
+                await error_response(late, record.request_id)(scope, receive, sending)
         except TinyrerankError as error:
             record.code = error.code
             await error_response(error, record.request_id)(scope, receive, sending)

@@ -22,6 +22,7 @@ from tinyrerank.serve.models import Models, load_models
 from tinyrerank.serve.protocol import limited_protocol
 from tinyrerank.serve.service import Service
 from tinyrerank.serve.settings import Settings
+from tinyrerank.serve.tracing import otlp_tracing
 
 _LAST_WORDS_S = 3
 _log = logging.getLogger("tinyrerank.serve")
@@ -63,11 +64,8 @@ def run_worker(
     """
     logs = Logs(settings.log_level, settings.log_format)
     try:
-        if settings.traces:
-            from tinyrerank.serve.tracing import start_tracing
-
-            start_tracing()
-        service = Service(settings, models, threads=threads)
+        tracing = otlp_tracing() if settings.traces else None
+        service = Service(settings, models, threads=threads, tracing=tracing)
         server = build_server(service, listener, worker=worker)
         for number in (signal.SIGTERM, signal.SIGINT):  # before uvicorn's handlers and, again, after them
             signal.signal(number, _leave)

@@ -13,9 +13,11 @@ from tinyrerank.serve.models import Models, ServedModel, load_model
 from tinyrerank.serve.request import RerankAnswer, RerankRequest, ranked
 from tinyrerank.serve.runner import Runner, Scored
 from tinyrerank.serve.settings import Settings
+from tinyrerank.serve.tracing import Tracing
 
 _PROBE_S = 10.0
 _START_S = 300.0
+_OUT_OF_TIME = "the server is stopping and ran out of time; try again"
 
 
 class Service:
@@ -25,6 +27,7 @@ class Service:
         settings: of the server.
         models: loaded; the service closes them.
         threads: of the engines of models that are loaded later.
+        tracing: makes spans; None for none.
 
     Attributes:
         keys: that requests need.
@@ -32,13 +35,22 @@ class Service:
         draining: whether the server is about to stop.
     """
 
-    def __init__(self, settings: Settings, models: Models, *, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        models: Models,
+        *,
+        threads: int | None = None,
+        tracing: Tracing | None = None,
+    ) -> None:
         self.settings = settings
+        self.tracing = tracing or Tracing()
         self._threads = threads
         self.models = models
         self.keys = load_keys(settings)
         self.metrics = Metrics()
         self.draining = False
+        self._given_up = False
         self.started = False
         self._runners = {model.name: self._runner(model) for model in models}
 
@@ -72,11 +84,13 @@ class Service:
             runner.fail_all(UnavailableError("the server is stopping; try another one, or again"))
             await asyncio.to_thread(runner.stop)
         self.models.close()
+        self.tracing.close()
 
     def give_up(self) -> None:
-        """The time to drain is over: what still runs is answered with an error."""
+        """The time to drain is over: what still runs, or is still arriving, is answered with an error."""
+        self._given_up = True
         for runner in self._runners.values():
-            runner.fail_all(UnavailableError("the server is stopping and ran out of time; try again"))
+            runner.fail_all(UnavailableError(_OUT_OF_TIME))
 
     async def probe(self) -> None:
         """Score a new pair with every model.
@@ -114,6 +128,8 @@ class Service:
             EngineError: the engine failed on every document.
             UnavailableError: the server is stopping.
         """
+        if self._given_up:
+            raise UnavailableError(_OUT_OF_TIME)
         now = asyncio.get_running_loop().time()
         arrived = now if arrived is None else arrived
         model = self.models.find(request.model)

@@ -28,7 +28,6 @@ from tinyrerank.serve.responses import error_response, json_response
 from tinyrerank.serve.sagemaker.bodies import Invocation, Job, failed, parse_invocation
 from tinyrerank.serve.sagemaker.models import ModelStore, model_routes
 from tinyrerank.serve.service import Service
-from tinyrerank.serve.tracing import span
 
 __all__ = ["OPEN_PATHS", "is_open", "routes"]
 
@@ -113,7 +112,8 @@ def invoke(service: Service) -> Endpoint:
             kind, accept = (request.headers.get(name, "") for name in ("content-type", "accept"))
             invocation = await asyncio.to_thread(parse_invocation, raw, kind, accept, settings)
             call = _Call(service, record.request_id, record.client, arrived, request.path_params.get("name"))
-            with span("invocations", {"parts": len(invocation.jobs)}, request.headers):
+            with service.tracing.span("invocations", request.headers) as annotate:
+                annotate({"tinyrerank.parts": len(invocation.jobs)})
                 body, counts = await unless_gone(request, _answer(call, invocation))
             record.details = counts
             attributes = "tinyrerank " + " ".join(f"{name}={count}" for name, count in counts.items())

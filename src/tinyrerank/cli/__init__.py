@@ -22,6 +22,7 @@ from tinyrerank.cli import (
     doctor,
     evaluate,
     evaluate_rag,
+    export,
     finetune,
     mcp,
     rank,
@@ -43,6 +44,7 @@ COMMANDS = (
     compare,
     finetune,
     train,
+    export,
     bench,
     doctor,
 )

@@ -114,6 +114,10 @@ class Graph:
         """Add a node with one output and return its name."""
         return self.nodes(op, *inputs, outputs=1, **attributes)[0]
 
+    def name_value(self, value: str, name: str) -> None:
+        """Give a value a second name, of our choice."""
+        self._nodes.append(_message(1, value) + _message(2, name) + _message(4, "Identity"))
+
     def finish(self, outputs: Sequence[Value]) -> Graph:
         """Declare the outputs; their names must be names handed out."""
         self._outputs = outputs

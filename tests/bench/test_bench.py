@@ -24,6 +24,7 @@ from tinyrerank.cli import main
 from tinyrerank.engine import load_engine
 from tinyrerank.errors import InputError
 from tinyrerank.model import load_weights
+from tinyrerank.model.config import FeedForward
 
 
 def packed(*lengths: int) -> Workload:
@@ -79,7 +80,9 @@ def test_operations_are_those_of_the_exact_algorithm() -> None:
 
 
 @pytest.mark.parametrize("feed_forward", ["geglu", "reglu", "original"])
-def test_the_padded_graph_computes_the_same_model(feed_forward: str, make_model: Callable[..., Path]) -> None:
+def test_the_padded_graph_computes_the_same_model(
+    feed_forward: FeedForward, make_model: Callable[..., Path]
+) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     folder = make_model(replace(TINY, feed_forward=feed_forward))
     session: Any = onnxruntime.InferenceSession(padded_graph(load_weights(folder)))

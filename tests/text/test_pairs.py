@@ -14,6 +14,7 @@ from tokenizers import Encoding
 from conftest import tiny_tokenizer
 from tinyrerank.errors import InputError, TooLongError
 from tinyrerank.text.pairs import EncodedPair, PairEncoder, best_pieces, document_text
+from tinyrerank.text.plain import Tokens
 from tinyrerank.text.tokenizer import TextTokenizer
 from tinyrerank.text.windows import windows
 from tinyrerank.types import Policy
@@ -33,7 +34,7 @@ class Counting(TextTokenizer):
         super().__init__(tiny_tokenizer())
         self.asked: list[str] = []
 
-    def encode(self, texts: Sequence[str]) -> list[Encoding]:
+    def encode(self, texts: Sequence[str]) -> list[Encoding | Tokens]:
         self.asked += texts
         return super().encode(texts)
 

@@ -54,6 +54,11 @@ class Tokens:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def offsets(self) -> list[tuple[int, int]]:
+        """First and one-past-last characters of every token."""
+        return list(zip(self.starts.tolist(), self.ends.tolist(), strict=True))
+
     def token_to_chars(self, token: int) -> tuple[int, int] | None:
         """Characters of one token; None where there is no such token."""
         if not 0 <= token < len(self.ids):

@@ -168,11 +168,10 @@ def test_a_block_is_found_with_its_line_and_its_reason(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
-def test_links_of_the_front_pages_lead_somewhere(name: str) -> None:
-    text = (ROOT / name).read_text(encoding="utf-8")
+def test_links_of_the_readme_lead_somewhere() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
     targets = [target for target in re.findall(r"\]\(([^)#\s]+)", text) if "://" not in target]
-    assert targets
+    assert len(targets) > 10
     assert [target for target in targets if not (ROOT / target).exists()] == []
 
 

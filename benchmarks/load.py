@@ -44,8 +44,8 @@ LADDER = 1.25
 _ALONE = """
 import json, sys, time
 from tinyrerank import Reranker
-requests, threads, batch, seconds = json.loads(sys.stdin.read())
-reranker = Reranker(threads=threads)
+requests, model, threads, batch, seconds = json.loads(sys.stdin.read())
+reranker = Reranker(model, threads=threads)
 tokens = [reranker.rank(query, documents).timings.tokens for query, documents in requests]
 encoder = reranker.encoder()
 pairs = [pair for query, documents in requests for pair in encoder.encode([(query, d) for d in documents])]
@@ -79,6 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--model", help="model folder (default: the embedded one)")
     parser.add_argument("--threads", type=int, default=2, help="of the engine (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=90.0, help="of each level (default: %(default)s)")
     parser.add_argument("--queue-s", type=float, default=4.0, help="seconds of work that may wait")
@@ -89,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="folder for load.json and load.png")
     args = parser.parse_args(argv)
     requests = make_requests(args.requests)
-    alone = engine_alone(requests, args.threads, args.alone_s)
+    alone = engine_alone(requests, args)
     shots = [shot(*request, n) for request, n in zip(requests, alone.pop("tokens"), strict=True)]
     mean_tokens = sum(each.tokens for each in shots) / len(shots)
     capacity = alone["engine_tokens_per_s"] / mean_tokens
@@ -137,9 +138,9 @@ def shot(query: str, documents: list[str], tokens: int) -> Shot:
     return Shot(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body, len(documents), tokens)
 
 
-def engine_alone(requests: list[tuple[str, list[str]]], threads: int, seconds: float) -> dict[str, Any]:
+def engine_alone(requests: list[tuple[str, list[str]]], args: argparse.Namespace) -> dict[str, Any]:
     """Tokens per second of the engine and of the library, in a process of its own; tokens of each request."""
-    sent = json.dumps([requests, threads, 8192, seconds])
+    sent = json.dumps([requests, args.model, args.threads, 8192, args.alone_s])
     done = subprocess.run(  # noqa: S603 - our own interpreter
         [sys.executable, "-c", _ALONE], input=sent, capture_output=True, text=True, check=True
     )
@@ -151,7 +152,7 @@ def levels(args: argparse.Namespace, shots: list[Shot], capacity: float, queue: 
     """Every level against a server of its own."""
     found = []
     for level in LEVELS:
-        with ours(args.threads, queue) as port:
+        with ours(args, queue) as port:
             landed = asyncio.run(fire(port, shots, level * capacity, args.seconds, seed=int(level * 100)))
         result = {"level": level, **summary(landed, args.seconds, WARMUP_S)}
         print(f"{level:.0%}: {json.dumps(result)}", file=sys.stderr)
@@ -171,7 +172,7 @@ def side_by_side(
             rungs: list[dict[str, Any]] = []
             rate = 0.08 * capacity
             while rate < 1.5 * capacity:
-                server = ours(args.threads, queue) if name == "tinyrerank" else plain(box, name, args.threads)
+                server = ours(args, queue) if name == "tinyrerank" else plain(box, name, args)
                 with server as port:
                     landed = asyncio.run(fire(port, shots, rate, seconds, seed=11))
                 rungs.append({"rate": rate, **summary(landed, seconds, WARMUP_S)})
@@ -185,23 +186,31 @@ def side_by_side(
     return found
 
 
-def ours(threads: int, queue: int) -> Any:  # noqa: ANN401 - a context manager that gives a port
+def ours(args: argparse.Namespace, queue: int) -> Any:  # noqa: ANN401 - a context manager that gives a port
     """``tinyrerank serve`` with the score cache off."""
-    settings = {"threads": threads, "cache-entries": 0, "max-queue-tokens": queue, "log-level": "warning"}
+    settings = {
+        "threads": args.threads,
+        "cache-entries": 0,
+        "max-queue-tokens": queue,
+        "log-level": "warning",
+    }
     flags = [part for name, value in settings.items() for part in (f"--{name}", str(value))]
+    if args.model:
+        flags += ["--models", f"model={args.model}"]
     return serving([sys.executable, "-m", "tinyrerank", "serve", *flags])
 
 
-def plain(box: Path, name: str, threads: int) -> Any:  # noqa: ANN401 - a context manager that gives a port
+def plain(box: Path, name: str, args: argparse.Namespace) -> Any:  # noqa: ANN401 - a context manager that gives a port
     """The baseline on the graph of the same weights."""
     from tinyrerank.bench.peer_graph import prepare_graph, prepare_onnx_int8
-    from tinyrerank.model.hub import default_folder
+    from tinyrerank.model.hub import resolve_model
 
+    folder = resolve_model(args.model)
     graph = box / f"{name.rsplit(maxsplit=1)[-1]}.onnx"
-    (prepare_onnx_int8 if name.endswith("int8") else prepare_graph)(default_folder(), graph)
-    tokenizer = str(default_folder() / "tokenizer.json")
+    (prepare_onnx_int8 if name.endswith("int8") else prepare_graph)(folder, graph)
+    tokenizer = str(folder / "tokenizer.json")
     command = [sys.executable, str(HERE / "baseline_server.py"), str(graph), tokenizer]
-    return serving([*command, "--threads", str(threads)])
+    return serving([*command, "--threads", str(args.threads)])
 
 
 @contextmanager

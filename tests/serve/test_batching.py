@@ -56,6 +56,25 @@ def test_scores_are_those_of_the_library_whatever_requests_meet_in_a_batch(
             assert [np.float32(got[i]) for i in range(len(texts))] == expected.tolist()
 
 
+def test_windows_of_a_long_document_are_computed_in_several_batches_with_the_librarys_result(
+    talk: Talk,
+) -> None:
+    async def scene(client: httpx.AsyncClient, service: Service) -> None:
+        texts = ["the moon pulls the sea toward it " * 60, "bread " * 300, "short"]
+        policy = {"policy": "window", "max_length": 64}
+        response = await client.post("/v1/rerank", json=body(texts, **policy))
+        found = service.models.default.reranker.rank(QUERY, texts, policy="window", max_length=64)
+        assert scores(response) == {hit.index: hit.logit for hit in found}
+        receipts = {r["index"]: r.get("receipt") for r in response.json()["results"]}
+        for hit in found:
+            if hit.receipt.windows > 1:
+                assert tuple(receipts[hit.index]["span"]) == hit.receipt.span
+                assert receipts[hit.index]["windows"] == hit.receipt.windows
+        assert service.runner(service.models.default).admission.waiting == 0
+
+    talk(scene, batch_tokens=200)
+
+
 def test_a_thousand_documents_in_a_small_queue_all_come_back(talk: Talk) -> None:
     async def scene(client: httpx.AsyncClient, service: Service) -> None:
         texts = [f"tide number {i} " * (i % 7) for i in range(1000)]

@@ -30,14 +30,14 @@ class Waiter:
 
 
 def items(tokens: list[int], waiter: Waiter) -> list[Item]:
-    return [Item(bytes([i % 256]), [(waiter, i)], tokens=n) for i, n in enumerate(tokens)]
+    return [Item(bytes([i % 256]), [(waiter, i)], costs=(n,)) for i, n in enumerate(tokens)]
 
 
 def batches(lanes: Lanes) -> list[list[Item]]:
     lanes.close()
     taken = []
     while lanes.take():
-        taken.append(lanes.taken[0])
+        taken.append([part.item for part in lanes.taken[0]])
     return taken
 
 
@@ -82,6 +82,22 @@ def test_a_long_request_takes_turns_with_the_short_ones_behind_it() -> None:
         lanes.put("c", object(), items([10], short))
     order = [item.waiters[0][0] for batch in batches(lanes) for item in batch]
     assert order[10:15] == [short] * 5
+
+
+def test_the_windows_of_a_long_document_come_in_turns_with_other_requests() -> None:
+    lanes = Lanes(100)
+    long, short = Waiter(), Waiter()
+    lanes.put("c", object(), [Item(b"w", [(long, 0)], costs=(60, 60, 60, 150, 20, 20))])
+    lanes.put("c", object(), items([30], short))
+    lanes.close()
+    taken = []
+    while lanes.take():
+        taken.append([(part.item.key, part.first, part.end, part.last) for part in lanes.taken[0]])
+    windows = [part for batch in taken for part in batch if part[0] == b"w"]
+    assert [(first, end) for _, first, end, _ in windows] == [(0, 1), (1, 2), (2, 3), (3, 4), (4, 6)]
+    assert [last for *_, last in windows] == [False] * 4 + [True]
+    place = next(i for i, batch in enumerate(taken) if any(part[0] == b"\0" for part in batch))
+    assert place <= 2
 
 
 def test_unwanted_items_are_dropped_and_reported() -> None:

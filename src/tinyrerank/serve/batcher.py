@@ -5,16 +5,15 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tinyrerank.reranker import Reranker
-from tinyrerank.serve.lanes import Item, Lanes
+from tinyrerank.serve.lanes import Item, Lanes, Part
 from tinyrerank.serve.request import Outcome, Problem
-from tinyrerank.text.pairs import EncodedPair, best_pieces
+from tinyrerank.text.pairs import EncodedPair
 
 _PACK_TOKENS = 65_536
 _FAILED = Problem("engine_failed", "the engine failed on this document; the server's log says why")
@@ -26,25 +25,22 @@ class Batch:
     """What the engine made of a batch.
 
     Attributes:
-        items: computed, or failed.
+        items: that are done with this batch, or failed.
         outcomes: one an item.
         dropped: items that were not computed since nobody waited for them.
+        tokens: computed.
         started: monotonic seconds.
         finished: monotonic seconds.
-        error: what went wrong with the batch as a whole, after which its items were computed one by one.
+        error: what went wrong with the batch as a whole, after which its parts were computed one by one.
     """
 
     items: list[Item]
     outcomes: list[Outcome]
     dropped: list[Item]
+    tokens: int
     started: float
     finished: float
     error: BaseException | None = None
-
-    @property
-    def tokens(self) -> int:
-        """Tokens computed."""
-        return sum(item.tokens for item in self.items)
 
 
 class Batcher:
@@ -71,14 +67,13 @@ class Batcher:
         """Begin to compute."""
         self._thread.start()
 
-    def stop(self) -> list[Item]:
-        """Finish the batch in work and return the items that were never begun."""
+    def stop(self) -> None:
+        """Finish the batch in work, forget the rest, and end the thread."""
         self._stopping = True
-        left = self.lanes.clear()
+        self.lanes.clear()
         self.lanes.close()
         if self._thread.ident is not None:
             self._thread.join()
-        return left
 
     def _new_thread(self) -> threading.Thread:
         return threading.Thread(target=self._main, name="tinyrerank-engine", daemon=True)
@@ -93,50 +88,80 @@ class Batcher:
                 return
             _log.exception("the engine's thread died and is started anew")
             self.restarts += 1
-            items, dropped = self.lanes.taken
+            parts, dropped = self.lanes.taken
+            now = time.perf_counter()
+            items = [_failed(part.item) for part in parts]
             self._thread = self._new_thread()
             self._thread.start()
-            now = time.perf_counter()
-            self._deliver(Batch(items, [Outcome(problem=_FAILED)] * len(items), dropped, now, now, error))
+            self._deliver(Batch(items, [_FAILURE] * len(items), dropped, 0, now, now, error))
 
-    def _computed(self, items: list[Item], dropped: list[Item]) -> Batch:
+    def _computed(self, parts: list[Part], dropped: list[Item]) -> Batch:
         started = time.perf_counter()
         error: Exception | None = None
         try:
-            outcomes = self._scored(items)
+            self._compute(parts)
         except Exception as caught:  # noqa: BLE001 - logged, and answered pair by pair
             _log.exception("the engine failed on a batch; its pairs are computed one by one")
             error = caught
-            outcomes = [self._scored_alone(item) for item in items]
-        return Batch(items, outcomes, dropped, started, time.perf_counter(), error)
+            for part in parts:
+                self._compute_alone(part)
+        items = [part.item for part in parts if part.last or part.item.failed]
+        outcomes = [_outcome(item) for item in items]
+        tokens = sum(part.tokens for part in parts)
+        return Batch(items, outcomes, dropped, tokens, started, time.perf_counter(), error)
 
-    def _scored_alone(self, item: Item) -> Outcome:
+    def _compute_alone(self, part: Part) -> None:
         try:
-            return self._scored([item])[0]
+            self._compute([part])
         except Exception:  # noqa: BLE001 - logged, and answered
             _log.exception("the engine failed on one pair")
-            return Outcome(problem=_FAILED)
+            _failed(part.item)
 
-    def _scored(self, items: list[Item]) -> list[Outcome]:
-        pairs = [item.pair for item in items if item.pair is not None]
-        if not pairs:
-            return []
-        logits, winners = best_pieces(pairs, self._piece_logits(pairs))
-        return [
-            _outcome(item, pair, logit, winner)
-            for item, pair, logit, winner in zip(items, pairs, logits.tolist(), winners, strict=True)
-        ]
-
-    def _piece_logits(self, pairs: list[EncodedPair]) -> NDArray[np.float32]:
+    def _compute(self, parts: Sequence[Part]) -> None:
+        """Put the logits of all parts into their items; none of them, if the engine fails."""
+        pairs = [_pair(part) for part in parts]
         packs = self._packer.pack(pairs, max_tokens=_PACK_TOKENS)
-        return np.concatenate([self._engine.score(pack.ids, pack.cu_seqlens) for pack in packs])
+        logits = [logit for pack in packs for logit in self._engine.score(pack.ids, pack.cu_seqlens).tolist()]
+        at = 0
+        for part in parts:
+            n = part.end - part.first
+            part.item.logits += logits[at : at + n]
+            at += n
 
 
-def _outcome(item: Item, pair: EncodedPair, logit: float, winner: int) -> Outcome:
-    if not np.isfinite(logit):
-        _log.error("the engine gave a pair the logit %s", logit)
-        return Outcome(problem=_FAILED)
-    receipt = pair.receipt(winner)
+_FAILURE = Outcome(problem=_FAILED)
+
+
+def _pair(part: Part) -> EncodedPair:
+    """The model inputs of a part as a pair of their own."""
+    pair = part.item.pair
+    if pair is None:
+        raise RuntimeError("an item was queued before it was encoded")
+    if part.first == 0 and part.last:
+        return pair
+    return replace(pair, pieces=pair.pieces[part.first : part.end], spans=pair.spans[part.first : part.end])
+
+
+def _failed(item: Item) -> Item:
+    item.failed = True
+    return item
+
+
+def _outcome(item: Item) -> Outcome:
+    """The best of the item's model inputs; the first one of equals, as in the library."""
+    logits = np.array(item.logits, dtype=np.float32)
+    if item.failed or item.pair is None:
+        return _FAILURE
+    if not np.isfinite(logits).all():
+        _log.error("the engine gave a pair the logits %s", item.logits)
+        return _FAILURE
+    winner = int(np.argmax(logits))
+    receipt = item.pair.receipt(winner)
     return Outcome(
-        logit, receipt.tokens_read, receipt.tokens_total, receipt.windows, receipt.span, cost=item.tokens
+        logit=item.logits[winner],
+        tokens_read=receipt.tokens_read,
+        tokens_total=receipt.tokens_total,
+        windows=receipt.windows,
+        span=receipt.span,
+        cost=item.tokens,
     )

@@ -23,18 +23,48 @@ class Item:
         key: of the cache; identifies the pair.
         waiters: requests that want it, each with the position of its pair.
         pair: its token ids, once they are known.
-        tokens: that the engine computes for it.
+        costs: tokens of each of its model inputs: one, or one a window.
+        taken: model inputs that were taken so far.
+        logits: of the model inputs that were computed so far.
+        failed: whether one of its model inputs could not be computed.
     """
 
     key: bytes
     waiters: list[tuple[Any, int]] = field(default_factory=list)
     pair: EncodedPair | None = None
-    tokens: int = 0
+    costs: tuple[int, ...] = ()
+    taken: int = 0
+    logits: list[float] = field(default_factory=list)
+    failed: bool = False
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that the engine computes for it."""
+        return sum(self.costs)
 
     @property
     def wanted(self) -> bool:
         """Whether anybody still waits for it."""
-        return any(not job.closed for job, _ in self.waiters)
+        return not self.failed and any(not job.closed for job, _ in self.waiters)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Model inputs ``first`` to ``end`` of an item, in one batch; mostly it is the whole item."""
+
+    item: Item
+    first: int
+    end: int
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that the engine computes for it."""
+        return sum(self.item.costs[self.first : self.end])
+
+    @property
+    def last(self) -> bool:
+        """Whether the item is done after it."""
+        return self.end == len(self.item.costs)
 
 
 @dataclass(slots=True, eq=False)
@@ -58,14 +88,15 @@ class Lanes:
     """Items waiting for the engine. One thread takes, others put.
 
     Args:
-        batch_tokens: most tokens in a batch; one larger item makes a batch of its own.
+        batch_tokens: most tokens in a batch; one larger model input makes a batch of its own. The windows of
+            a long document may come in several batches, so that it does not hold the others up.
 
     Attributes:
         taken: what was taken last; kept here so that it is not lost when the thread that takes dies.
     """
 
     def __init__(self, batch_tokens: int) -> None:
-        self.taken: tuple[list[Item], list[Item]] = ([], [])
+        self.taken: tuple[list[Part], list[Item]] = ([], [])
         self._batch_tokens = batch_tokens
         self._lanes: dict[str, _Lane] = {}
         self._served = 0.0
@@ -112,27 +143,31 @@ class Lanes:
             self._closed = True
             self._ready.notify_all()
 
-    def clear(self) -> list[Item]:
-        """Take everything at once."""
+    def clear(self) -> None:
+        """Forget everything that waits."""
         with self._ready:
-            items = [item for lane in self._lanes.values() for lot in lane.lots for item in lot.items]
             self._lanes.clear()
-            return items
 
-    def _take(self, batch: list[Item], dropped: list[Item]) -> None:
+    def _take(self, batch: list[Part], dropped: list[Item]) -> None:
         room = self._batch_tokens
         while self._lanes:
             client, lane = min(self._lanes.items(), key=lambda named: named[1].served)
             lot = lane.lots[0]
             item = lot.items[0]
             if item.wanted:
-                if batch and item.tokens > room:
+                part = _part(item, room, forced=not batch)
+                if part is None:
                     break
-                batch.append(item)
-                room -= item.tokens
-                lane.served += item.tokens
-                lot.turn_tokens += item.tokens
+                batch.append(part)
+                item.taken = part.end
+                tokens = part.tokens
+                room -= tokens
+                lane.served += tokens
+                lot.turn_tokens += tokens
                 self._served = lane.served
+                if not part.last:
+                    self._tidy(client, lane, lot)
+                    continue
             else:
                 dropped.append(item)
             lot.items.popleft()
@@ -147,3 +182,12 @@ class Lanes:
             lane.lots.rotate(-1)
         if not lane.lots:
             del self._lanes[client]
+
+
+def _part(item: Item, room: int, *, forced: bool) -> Part | None:
+    """The next model inputs of an item that fit; none if not even one does, unless it must."""
+    end = item.taken
+    while end < len(item.costs) and (item.costs[end] <= room or (forced and end == item.taken)):
+        room -= item.costs[end]
+        end += 1
+    return Part(item, item.taken, end) if end > item.taken else None

@@ -101,7 +101,7 @@ class Metrics:
     def batch(self, model: str, batch: Batch) -> None:
         """Count a batch of the engine."""
         self.dropped.labels(model).inc(len(batch.dropped))
-        if not batch.items:
+        if batch.tokens == 0 and batch.error is None:
             return
         self.computed.labels(model).inc(len(batch.items))
         self.tokens.labels(model).inc(batch.tokens)

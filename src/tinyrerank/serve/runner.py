@@ -236,7 +236,8 @@ class Runner:
                     waiter.fail(_told(pair, position))
                 continue
             item.pair = pair
-            item.tokens = len(pair.pieces) * (len(pair.head.ids) + 1) + sum(map(len, pair.pieces))
+            around = len(pair.head.ids) + encoder.tail_tokens
+            item.costs = tuple(around + len(piece) for piece in pair.pieces)
             ready.append(item)
         tokens = sum(item.tokens for item in ready)
         self._learn(pairs, tokens)
@@ -269,7 +270,7 @@ class Runner:
                 job.settle(position, outcome, queued_tokens=item.tokens if n == 0 else 0)
         for item in batch.dropped:
             self._drop(item)
-        if batch.error is None and batch.items:
+        if batch.error is None and batch.tokens:
             self.rate.measured(batch.tokens, batch.finished - batch.started)
         if batch.items:
             scored = any(outcome.problem is None for outcome in batch.outcomes)
@@ -279,7 +280,7 @@ class Runner:
     def _drop(self, item: Item) -> None:
         """Forget a pair that nobody wants, unless somebody came for it in the meantime."""
         live = [(job, position) for job, position in item.waiters if not job.closed]
-        if not live:
+        if not live or item.failed:
             if self._flights.get(item.key) is item:
                 del self._flights[item.key]
             return

@@ -178,6 +178,11 @@ class PairEncoder:
         self._side = side
         self._heads: dict[str, QueryHead] = {}
 
+    @property
+    def tail_tokens(self) -> int:
+        """Special tokens after every document."""
+        return len(self._tokenizer.template.after)
+
     def head(self, query: str) -> QueryHead:
         """Encode a query, or recall it.
 

@@ -486,3 +486,12 @@ def test_the_onnx_engine_serves_many_threads(tiny_folder: Path) -> None:
             together = list(pool.map(lambda request: reranker.score(*request), requests))
     for a, b in zip(alone, together, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_a_device_is_for_engines_that_know_devices(tiny_folder: Path) -> None:
+    with Reranker(tiny_folder, device="cpu") as reranker:
+        assert reranker.engine.name == "torch"
+    with pytest.raises(InputError, match="device"):
+        Reranker(tiny_folder, engine="onnx", device="cpu")
+    with Reranker(tiny_folder) as reranker, pytest.raises(InputError, match="device=cpu"):
+        Reranker(tiny_folder, engine=reranker.engine, device="cpu")

@@ -47,6 +47,7 @@ class Reranker:
             take the best (``window``), or ``refuse`` it with an error. A hit's receipt says what was read.
         overlap_tokens: tokens that neighbouring windows share; at most half a window is used.
         threads: threads of the engine; None lets it choose.
+        device: ``cpu``, ``cuda`` or ``cuda:N`` for engines that know devices (torch); None for the CPU.
         revision: branch, tag or commit of a hub model.
         chunk_documents: documents tokenized, then scored, at a time. More lets the engine sort lengths
             better; fewer needs less memory.
@@ -71,6 +72,7 @@ class Reranker:
         policy: Policy = "truncate",
         overlap_tokens: int = 80,
         threads: int | None = None,
+        device: str | None = None,
         revision: str | None = None,
         chunk_documents: int = 256,
     ) -> None:
@@ -78,7 +80,7 @@ class Reranker:
         self._chunk_documents = _positive("chunk_documents", chunk_documents)
         self._tokenizer = TextTokenizer.from_folder(self.folder)
         _check_fit(self.folder, self._tokenizer)
-        self.engine = _open_engine(self.folder, engine, threads)
+        self.engine = _open_engine(self.folder, engine, threads, device)
         self.max_length = self.engine.max_length
         self.policy = policy
         self.overlap_tokens = overlap_tokens
@@ -295,15 +297,17 @@ def _chunks(pairs: Iterable[tuple[str, str]], max_documents: int) -> Iterator[_C
         yield _Chunk(first_index, chunk)
 
 
-def _open_engine(folder: Path, engine: str | Engine, threads: int | None) -> Engine:
+def _open_engine(folder: Path, engine: str | Engine, threads: int | None, device: str | None) -> Engine:
     if isinstance(engine, str):
         from tinyrerank.engine import load_engine
 
-        return load_engine(folder, engine, threads=threads)
-    if threads is not None:
-        raise InputError(
-            f"threads={threads} is for engines that are opened here; set it on the engine you give"
-        )
+        options = {} if device is None else {"device": device}
+        return load_engine(folder, engine, threads=threads, **options)
+    for name, value in (("threads", threads), ("device", device)):
+        if value is not None:
+            raise InputError(
+                f"{name}={value} is for engines that are opened here; set it on the engine you give"
+            )
     return engine
 
 

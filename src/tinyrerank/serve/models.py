@@ -114,6 +114,7 @@ def load_model(name: str, source: str | None, settings: Settings, *, threads: in
         source,
         engine=settings.engine,
         threads=threads,
+        device=settings.device,
         max_length=settings.max_length,
         policy=settings.policy,  # type: ignore[arg-type]  # Settings checks it
         overlap_tokens=settings.overlap_tokens,

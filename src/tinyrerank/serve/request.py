@@ -149,6 +149,7 @@ class RerankAnswer:
         model: the name that the caller used, or that of the first model.
         served_model: the model's own name.
         engine: name of the engine that computed.
+        device: what it computed on, such as ``cpu`` or ``cuda:0``.
         outcomes: one a pair, in the caller's order.
         order: positions of the results to send: by falling logit, equal ones and then those with problems in
             the caller's order; cut to ``top_n``.
@@ -164,6 +165,7 @@ class RerankAnswer:
     model: str
     served_model: str
     engine: str
+    device: str
     outcomes: Sequence[Outcome]
     order: Sequence[int]
     tokens: int

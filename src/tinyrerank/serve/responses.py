@@ -52,7 +52,7 @@ def answer_headers(answer: RerankAnswer) -> dict[str, str]:
     """What an answer cost and what it left out; the ``x-`` names without our own are those of TEI, in ms."""
     stages = answer.stages
     headers = {
-        "x-compute-type": "cpu",
+        "x-compute-type": answer.device,
         "x-compute-characters": str(stages.characters),
         "x-compute-tokens": str(answer.tokens),
         "x-compute-time": str(round(stages.total_ms)),

@@ -150,6 +150,7 @@ class Service:
             model=request.model or model.name,
             served_model=model.name,
             engine=model.reranker.engine.name,
+            device=str(getattr(model.reranker.engine, "device", "cpu")),
             outcomes=scored.outcomes,
             order=ranked(scored.outcomes, request.top_n, in_order=request.in_order),
             tokens=sum(outcome.cost for outcome in scored.outcomes),

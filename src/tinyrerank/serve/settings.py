@@ -93,6 +93,11 @@ class Settings:
         _flag,
     )
     engine: str = _setting("auto", "auto, native, onnx or torch; auto takes the best one here", _text)
+    device: str | None = _setting(
+        None,
+        "cuda or cuda:N to compute on a GPU, with the engine torch (extra: torch); default: the CPU",
+        _text,
+    )
     threads: int | None = _setting(
         None, "threads of each model's engine (default: usable CPUs divided by workers)", _whole, minimum=1
     )

@@ -170,7 +170,7 @@ def side_by_side(
         found: dict[str, list[dict[str, Any]]] = {}
         for name in ("tinyrerank", "baseline fp32", "baseline int8"):
             rungs: list[dict[str, Any]] = []
-            rate = 0.08 * capacity
+            rate = 0.15 * capacity
             while rate < 1.5 * capacity:
                 server = ours(args, queue) if name == "tinyrerank" else plain(box, name, args)
                 with server as port:

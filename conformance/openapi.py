@@ -38,7 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--venvs", type=Path, default=HERE.parent / "build" / "conformance", help="folder of the environments")
+    parser.add_argument(
+        "--venvs", type=Path, default=HERE.parent / "build" / "conformance", help="folder of the environments"
+    )
     parser.add_argument("--examples", type=int, default=30, help="random bodies an operation")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1, help="of the server's engine")

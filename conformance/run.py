@@ -49,7 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--venvs", type=Path, default=HERE.parent / "build" / "conformance", help="folder of the environments")
+    parser.add_argument(
+        "--venvs", type=Path, default=HERE.parent / "build" / "conformance", help="folder of the environments"
+    )
     parser.add_argument("--only", choices=list(ENVIRONMENTS), action="append", help="environments to run")
     parser.add_argument(
         "--out", type=Path, default=HERE.parent / "docs", help="where the results are written"

@@ -8,9 +8,11 @@ service strips, and turns an error of the container into the ``ModelError`` that
 from __future__ import annotations
 
 import csv
+import importlib.util
 import io
 import json
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -182,3 +184,27 @@ class TestLangChainCrossEncoder(_Endpoint):
         encoder = SagemakerEndpointCrossEncoder(endpoint_name=server.url, region_name="us-east-1")
         scores = encoder.score([(query, text) for text in texts])
         return [Got(i, score) for i, score in enumerate(scores)]
+
+
+class TestDeployScript:
+    client = "deploy.py (requests valid for boto3)"
+    package = "boto3"
+
+    @pytest.mark.parametrize("more", [[], ["--serverless", "2048"], ["--asynchronous", "s3://b/out"]])
+    def test_every_request_is_one_that_the_service_knows(self, more: list[str]) -> None:
+        import boto3
+        from botocore.validate import validate_parameters
+
+        path = Path(__file__).parents[1] / "src" / "tinyrerank" / "serve" / "sagemaker" / "deploy.py"
+        spec = importlib.util.spec_from_file_location("deploy", path)
+        assert spec is not None
+        assert spec.loader is not None
+        deploy = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(deploy)
+        role = "arn:aws:iam::123456789012:role/reranker"
+        args = ["--name", "reranker", "--image", "i", "--role", role, "--bucket", "b", *more]
+        model = boto3.client("sagemaker").meta.service_model
+        operations = {"create_model": "CreateModel", "create_endpoint_config": "CreateEndpointConfig"}
+        for name, arguments in deploy.requests(deploy.parse(args)):
+            operation = model.operation_model(operations.get(name, "CreateEndpoint"))
+            validate_parameters(arguments, operation.input_shape)

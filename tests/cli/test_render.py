@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinyrerank.cli.inputs import Passage
-from tinyrerank.cli.progress import Progress
 from tinyrerank.cli.render import clean, columns, fit, row, snippet, table, wrap
+from tinyrerank.progress import Progress
 from tinyrerank.types import Hit, Ranking, Receipt
 
 TEXT = st.text(st.sampled_from("ab 潮e\u0301\u200d🌊\x1b\n."))

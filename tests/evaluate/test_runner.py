@@ -18,8 +18,8 @@ from tinyrerank import Reranker
 from tinyrerank.errors import EngineError
 from tinyrerank.evaluate.beir import BeirDocument, read_run
 from tinyrerank.evaluate.first_stage import Task, load_task
-from tinyrerank.evaluate.progress import Progress
 from tinyrerank.evaluate.runner import System, evaluate_system, hash_model, reorder, reranker_system
+from tinyrerank.progress import Progress
 
 
 class Overlap:
@@ -165,7 +165,7 @@ def test_progress_ends_at_nothing_left_whether_scored_or_kept(task: Task, tmp_pa
     for _ in range(2):
         progress = Progress(system(Overlap()).work(task), quiet=True)
         evaluate_system(task, system(Overlap()), tmp_path, progress)
-        assert progress._left == 0
+        assert progress.left(1.0) == "done"
 
 
 def test_reading_documents_once_is_planned_as_once(task: Task, tmp_path: Path) -> None:
@@ -176,29 +176,31 @@ def test_reading_documents_once_is_planned_as_once(task: Task, tmp_path: Path) -
     once = System("words", {}, Overlap(), prepare=prepare)
     progress = Progress(once.work(task), quiet=True)
     evaluate_system(task, once, tmp_path, progress)
-    assert progress._left == 0
+    assert progress.left(1.0) == "done"
     assert once.work(task) < system(Overlap()).work(task)
 
 
 def test_kept_scores_shorten_the_time_left_without_speeding_it_up() -> None:
     progress = Progress(1000, quiet=True)
-    progress.advance(500, fresh=False, label="")
+    progress.advance(500, fresh=False)
     assert progress.left(10.0) == "time left unknown yet"
-    progress.advance(100, fresh=True, label="")
+    progress.advance(100)
     assert progress.left(10.0) == "about 40 s left"
 
 
 def test_a_terminal_gets_one_rewritten_line(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
     monkeypatch.setattr(stream, "isatty", lambda: True)
-    clock = iter([0.0, 1.0, 2.0])
+    clock = iter([0.0, 1.0, 2.0, 3.0])
     monkeypatch.setattr("time.monotonic", lambda: next(clock))
     progress = Progress(100, stream=stream)
-    progress.advance(10, fresh=True, label="toy, query 1 of 10")
-    progress.advance(10, fresh=True, label="toy, query 2")
+    progress.advance(10, "toy, query 1 of 10")
+    progress.advance(10, "toy, query 2")
     progress.close()
-    shown = stream.getvalue().split("\r")
-    assert shown[1] == "toy, query 1 of 10, about 9 s left"
-    assert shown[2].startswith("toy, query 2, about 8 s left")
-    assert len(shown[2]) >= len(shown[1])  # covers the longer line before it
-    assert shown[-1].strip() == ""
+    erase = "\x1b[K"
+    assert stream.getvalue().split("\r") == [
+        "",
+        f"toy, query 1 of 10, about 9 s left{erase}",
+        f"toy, query 2, about 8 s left{erase}",
+        erase,
+    ]

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tinyrerank.cli.inputs import Passage, Reading, from_fields, identifier, json_lines, shown
-from tinyrerank.cli.progress import Progress
 from tinyrerank.cli.render import row, to_json
 from tinyrerank.errors import BusyError, DataError, InputError, TinyrerankError
+from tinyrerank.progress import Progress
 
 if TYPE_CHECKING:
     from tinyrerank import Reranker

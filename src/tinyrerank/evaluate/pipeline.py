@@ -16,10 +16,10 @@ from tinyrerank.errors import InputError
 from tinyrerank.evaluate.beir import Run
 from tinyrerank.evaluate.first_stage import Task
 from tinyrerank.evaluate.metrics import measure
-from tinyrerank.evaluate.progress import Progress
 from tinyrerank.evaluate.report import markdown, plot
 from tinyrerank.evaluate.results import FIRST_STAGE, Results, SetResult, SystemValues
 from tinyrerank.evaluate.runner import System, evaluate_system
+from tinyrerank.progress import Progress
 
 _LIBRARIES = ("numpy", "ir-measures", "pytrec-eval-terrier", "bm25s", "tokenizers", "onnxruntime", "torch")
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from tinyrerank.errors import MissingExtraError
 from tinyrerank.evaluate.metrics import METRICS
-from tinyrerank.evaluate.progress import in_words
 from tinyrerank.evaluate.results import ALL_SETS, FIRST_STAGE, Comparison, Results, SetResult
+from tinyrerank.progress import duration
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -188,7 +188,7 @@ def _note_lines(results: Results) -> list[str]:
         pairs = sum(one.systems[name].pairs for one in results.sets)
         if seconds:
             lines.append(
-                f"{name} scored {pairs:,} pairs in {in_words(seconds)} ({pairs / seconds:,.0f} a second)"
+                f"{name} scored {pairs:,} pairs in {duration(seconds)} ({pairs / seconds:,.0f} a second)"
             )
     return lines
 

@@ -23,8 +23,8 @@ from tinyrerank.errors import EngineError
 from tinyrerank.evaluate.beir import BeirDocument, Run, write_run
 from tinyrerank.evaluate.first_stage import Task
 from tinyrerank.evaluate.metrics import measure
-from tinyrerank.evaluate.progress import Progress
 from tinyrerank.evaluate.results import SystemValues
+from tinyrerank.progress import Progress
 
 if TYPE_CHECKING:
     from tinyrerank.evaluate.biencoder import BiEncoder
@@ -159,7 +159,7 @@ def score_task(task: Task, system: System, folder: Path, progress: Progress) -> 
     todo = [query for query in task.run if query not in scored]
     label = f"{system.label}: {task.name}"
     kept = sum(system.query_work(task, query) for query in scored)
-    progress.advance(kept if todo else system.work(task), fresh=False, label=label)
+    progress.advance(kept if todo else system.work(task), label, fresh=False)
     if not todo:
         return scored
     preparing = 0.0
@@ -167,7 +167,7 @@ def score_task(task: Task, system: System, folder: Path, progress: Progress) -> 
         start = time.perf_counter()
         system.prepare(
             list(task.documents.values()),
-            lambda work: progress.advance(work, fresh=True, label=f"{label}, reading documents"),
+            lambda work: progress.advance(work, f"{label}, reading documents"),
         )
         preparing = time.perf_counter() - start
     with path.open("a", encoding="utf-8") as file:
@@ -177,11 +177,8 @@ def score_task(task: Task, system: System, folder: Path, progress: Progress) -> 
             file.write(json.dumps({"query": query, **asdict(one)}) + "\n")
             file.flush()
             scored[query] = one
-            progress.advance(
-                system.query_work(task, query),
-                fresh=True,
-                label=f"{label}, query {len(scored)} of {len(task.run)}",
-            )
+            place = f"{label}, query {len(scored)} of {len(task.run)}"
+            progress.advance(system.query_work(task, query), place)
     return scored
 
 

@@ -20,7 +20,6 @@ from torch import Tensor
 
 from tinyrerank.model.jinabert import JinaBert
 from tinyrerank.train.optim import Order, Stage, seed_step
-from tinyrerank.train.progress import StageProgress
 from tinyrerank.train.recipe import StageRecipe
 from tinyrerank.train.teachers import autocast
 from tinyrerank.train.tokens import Template, by_length, encode, join
@@ -126,7 +125,7 @@ def distill_hidden(
     n_teacher = teacher.config.num_hidden_layers
     middle = model.config.n_layers // 2
     matched = [(middle, layers[middle - 1] + 1, 0.5), (model.config.n_layers, n_teacher, 1.0)]
-    progress = StageProgress("hidden states", stage.fraction)
+    progress = stage.progress("hidden states")
     running = float("nan")
     mean_words = float(text.counts.float().mean())
     size = max(1, int(recipe.tokens / min(mean_words * 1.3, recipe.max_length)))
@@ -139,11 +138,11 @@ def distill_hidden(
             loss = _step(model, teacher, templates, text, rows, recipe, matched)
             stage.update()
             running = float(loss)
-            progress.show(stage.fraction, stage.step, f"loss {running:.4f}")
+            stage.show(progress, f"loss {running:.4f}")
             stage.save_when_due()
     stage.finish()
     model.eval()
-    progress.show(1.0, stage.step, f"loss {running:.4f}", now=True)
+    progress.close(f"loss {running:.4f}")
     return running
 
 

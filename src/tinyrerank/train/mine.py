@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tinyrerank.progress import Progress
 from tinyrerank.train.pool import Pool
-from tinyrerank.train.progress import Progress
 from tinyrerank.train.recipe import MineRecipe
 from tinyrerank.train.tokens import Flat
 
@@ -138,7 +138,7 @@ def mine(
     width = recipe.length
     candidate = np.full((len(numbers), width), -1, dtype=np.int32)
     label = np.full((len(numbers), width), np.nan, dtype=np.float32)
-    progress = Progress("mine", len(numbers), unit="lists")
+    progress = Progress(len(numbers), "lists", name="mine")
     for row, number in enumerate(numbers):
         query = pool.queries[number]
         positives = list(query.positives)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from tinyrerank.errors import DataError
+from tinyrerank.progress import Progress
 from tinyrerank.train.recipe import StageRecipe
 
 _AVERAGE_EVERY = 8
@@ -76,7 +77,7 @@ class Stage:
         self.average = [p.detach().clone() for _, p in named] if recipe.average else []
         self.parameters = [p for _, p in named]
         self.step = 0
-        self.elapsed_s = 0.0
+        self.elapsed_s = self._shown = 0.0
         self._tick = self._saved = time.monotonic()
 
     @property
@@ -109,6 +110,17 @@ class Stage:
         now = time.monotonic()
         self.elapsed_s += now - self._tick
         self._tick = now
+
+    def progress(self, name: str) -> Progress:
+        """Progress in percent of the stage, by steps or by minutes; for :meth:`show`."""
+        self._shown = done = 100 * self.fraction
+        return Progress(100 - done, "%", name=name, done=done)
+
+    def show(self, progress: Progress, note: str) -> None:
+        """Tell ``progress`` how far the stage is."""
+        done = 100 * self.fraction
+        progress.advance(done - self._shown, f"step {self.step:,}, {note}")
+        self._shown = done
 
     @contextmanager
     def kept_on_interrupt(self) -> Iterator[None]:

@@ -19,7 +19,6 @@ from tinyrerank.model.jinabert import JinaBert
 from tinyrerank.train.losses import LOSSES
 from tinyrerank.train.mine import Lists
 from tinyrerank.train.optim import Order, Stage, seed_step
-from tinyrerank.train.progress import StageProgress
 from tinyrerank.train.quantize import rounded
 from tinyrerank.train.recipe import StageRecipe
 from tinyrerank.train.teachers import autocast
@@ -76,7 +75,7 @@ def train_rank(
     if recipe.bare_share and punctuation is None:
         raise DataError("bare_share needs to know which tokens are punctuation")
     bare = None if punctuation is None or not recipe.bare_share else builder.bare(punctuation)
-    progress = StageProgress("ranking", stage.fraction)
+    progress = stage.progress("ranking")
     running, next_look, note = float("nan"), _next_look(stage), ""
     model.train()
     with stage.kept_on_interrupt(), suppress(Enough):
@@ -95,7 +94,7 @@ def train_rank(
             loss = _step(model, texts, batch, recipe, stage.fraction, long_tokens, n_fillers)
             stage.update()
             running = loss if math.isnan(running) else 0.98 * running + 0.02 * loss
-            progress.show(stage.fraction, stage.step, f"loss {running:.4f}{note}")
+            stage.show(progress, f"loss {running:.4f}{note}")
             stage.save_when_due()
             if evaluate and next_look <= stage.fraction < 1:
                 next_look = _next_look(stage)
@@ -104,7 +103,7 @@ def train_rank(
                 model.train()
     stage.finish()
     model.eval()
-    progress.show(1.0, stage.step, f"loss {running:.4f}{note}", now=True)
+    progress.close(f"loss {running:.4f}{note}")
     return stage
 
 

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tinyrerank.evaluate.first_stage import load_task
+from tinyrerank.progress import Progress
 from tinyrerank.train.cache import Cache, digest_rows, digests, identity, identity_of
 from tinyrerank.train.mine import Bm25, Lists, doubt, mine, nearest
 from tinyrerank.train.pool import Pool
-from tinyrerank.train.progress import Progress
 from tinyrerank.train.rank import train_rank
 from tinyrerank.train.recipe import Recipe, StageRecipe, TeacherRecipe
 from tinyrerank.train.teachers import (
@@ -65,7 +65,7 @@ class Teacher:
         keys = digest_rows(flat.ids, flat.offsets, longest - 2)
         missing = ~store.find(keys)[0]
         n_tokens = int(flat.lengths[missing].clip(max=longest - 2).sum())
-        progress = Progress(f"{self.name} embeds", n_tokens, unit="tokens")
+        progress = Progress(n_tokens, "tokens", name=f"{self.name} embeds")
         backbone = load_backbone(self.folder) if missing.any() else None
 
         def answer(rows: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -178,7 +178,7 @@ class Teaching:
         index = Bm25(passages, n_terms, self.device)
         depth = self.recipe.mine.depth
         out = np.full((len(queries.lengths), depth), -1, dtype=np.int32)
-        progress = Progress("BM25", len(out), unit="queries")
+        progress = Progress(len(out), "queries", name="BM25")
         for start, found in index.top(queries, depth):
             out[start : start + len(found), : found.shape[1]] = found + offset
             progress.advance(len(found))
@@ -291,7 +291,7 @@ class Teaching:
         order = np.random.default_rng(self.recipe.seed).permutation(len(lists.query))
         order = order[np.argsort(synthetic[order], kind="stable")]
         logits = np.zeros(lists.candidate.shape, dtype=np.float32)
-        progress = Progress(f"{teacher.name} scores", len(order), unit="lists")
+        progress = Progress(len(order), "lists", name=f"{teacher.name} scores")
         stop_at = time.monotonic() + 60 * teacher.recipe.score_minutes
         done = 0
         for rows in np.array_split(order, max(1, len(order) // 4096)):

@@ -17,7 +17,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from tinyrerank.errors import MissingExtraError, ModelError
-from tinyrerank.train.progress import Progress
+from tinyrerank.progress import Progress
 from tinyrerank.train.tokens import DeviceText, Flat, PairBuilder, Template, by_length, encode, join
 
 _TEMPLATES = {

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from tinyrerank.errors import InputError
 from tinyrerank.evaluate.compare.contenders import Contender, open_contender
-from tinyrerank.evaluate.progress import Progress
 from tinyrerank.evaluate.rag.sets import DEPTHS, STAGES, RagSet
 from tinyrerank.evaluate.runner import score_task
+from tinyrerank.progress import Progress
 from tinyrerank.types import Policy
 
 #: Columns that need no model: the first stage's order, and the bi-encoder's.

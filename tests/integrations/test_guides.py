@@ -25,9 +25,15 @@ NEEDS = {
     "mcp": ("mcp",),
     "vespa": ("onnxruntime",),
 }
-_PYTHON = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_PYTHON = re.compile(r"^(<!-- not run: .+? -->\n)?```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 pytestmark = pytest.mark.filterwarnings("default")
+
+
+def blocks_of(page: str) -> list[str]:
+    """The Python of a page that can run here."""
+    found = _PYTHON.findall((PAGES / f"{page}.md").read_text(encoding="utf-8"))
+    return [block for not_run, block in found if not not_run]
 
 
 def no_model() -> bool:
@@ -39,14 +45,12 @@ def no_model() -> bool:
 
 
 @pytest.mark.skipif(no_model(), reason="no weights embedded in this checkout")
-@pytest.mark.parametrize("page", sorted(path.stem for path in PAGES.glob("*.md")))
+@pytest.mark.parametrize("page", sorted(path.stem for path in PAGES.glob("*.md") if blocks_of(path.stem)))
 def test_the_python_of_a_page_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in NEEDS.get(page, ()):
         if find_spec(module) is None:
             pytest.skip(f"{module} is not installed")
-    blocks = _PYTHON.findall((PAGES / f"{page}.md").read_text(encoding="utf-8"))
-    if not blocks:
-        pytest.skip("no Python on this page")
+    blocks = blocks_of(page)
     monkeypatch.chdir(tmp_path)
     names = {"__name__": "__page__"}
     for block in blocks:
@@ -55,4 +59,6 @@ def test_the_python_of_a_page_runs(page: str, tmp_path: Path, monkeypatch: pytes
 
 def test_every_page_stands_in_the_overview() -> None:
     overview = (PAGES / "index.md").read_text(encoding="utf-8")
-    assert {path.name for path in PAGES.glob("*.md")} - set(re.findall(r"\]\(([\w-]+\.md)\)", overview)) <= {"index.md"}
+    assert {path.name for path in PAGES.glob("*.md")} - set(re.findall(r"\]\(([\w-]+\.md)\)", overview)) <= {
+        "index.md"
+    }

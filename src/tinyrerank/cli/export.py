@@ -7,8 +7,8 @@ from pathlib import Path
 
 _DESCRIPTION = """\
 Write a model as model.onnx (inputs input_ids and attention_mask, output logits; float32) with a
-tokenizer.json that gives bare tokens, for products that run ONNX files themselves, such as Vespa. To rank with
-Python, the model folder is enough."""
+tokenizer.json that gives bare tokens, for products that run ONNX files themselves, such as Vespa. To rank
+with Python, the model folder is enough."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

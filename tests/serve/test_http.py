@@ -21,7 +21,7 @@ FLAT = {"detail", "message", "error", "error_type", "code", "request_id"}
 def is_error(response: httpx.Response, status: int, code: str) -> str:
     assert response.status_code == status, response.text
     error = response.json()
-    assert set(error) == FLAT
+    assert set(error) - {"param"} == FLAT
     assert all(isinstance(value, str) for value in error.values())
     assert error["code"] == code
     assert error["request_id"] == response.headers["x-request-id"]
@@ -83,6 +83,21 @@ def test_odd_texts_are_scored(talk: Talk, text: str) -> None:
         assert response.status_code == 200, response.text
         echoed = {r["index"]: r["document"]["text"] for r in response.json()["results"]}
         assert echoed[0] == json.loads(f'"{text}"').encode(errors="replace").decode().replace("?", "\ufffd")
+
+    talk(scene)
+
+
+@pytest.mark.parametrize("prefix", ["", "/infinity"])
+def test_an_error_names_the_field_at_fault(talk: Talk, prefix: str) -> None:
+    async def scene(client: httpx.AsyncClient, _: Service) -> None:
+        for body, field in (
+            ({"query": "q"}, "documents"),
+            ({**GOOD, "top_n": 0}, "top_n"),
+            ({**GOOD, "query": 5}, "query"),
+            ({**GOOD, "documents": [1]}, "documents"),
+        ):
+            error = (await client.post(f"{prefix}/rerank", json=body)).json()
+            assert (error["error"] if prefix else error)["param"] == field
 
     talk(scene)
 

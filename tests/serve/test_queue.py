@@ -30,7 +30,7 @@ class Waiter:
 
 
 def items(tokens: list[int], waiter: Waiter) -> list[Item]:
-    return [Item(bytes([i % 256]), [(waiter, i)], costs=(n,)) for i, n in enumerate(tokens)]
+    return [Item(bytes([i % 256]), waiter, [(waiter, i)], costs=(n,)) for i, n in enumerate(tokens)]
 
 
 def batches(lanes: Lanes) -> list[list[Item]]:
@@ -87,7 +87,7 @@ def test_a_long_request_takes_turns_with_the_short_ones_behind_it() -> None:
 def test_the_windows_of_a_long_document_come_in_turns_with_other_requests() -> None:
     lanes = Lanes(100)
     long, short = Waiter(), Waiter()
-    lanes.put("c", object(), [Item(b"w", [(long, 0)], costs=(60, 60, 60, 150, 20, 20))])
+    lanes.put("c", object(), [Item(b"w", long, [(long, 0)], costs=(60, 60, 60, 150, 20, 20))])
     lanes.put("c", object(), items([30], short))
     lanes.close()
     taken = []
@@ -204,12 +204,14 @@ def test_a_request_reserves_what_it_has_in_the_queue_and_no_more_than_its_part()
         assert ticket.tokens == 1000
         job.queued(1200, 1000)
         assert ticket.tokens == 1200
-        job.settle(0, Outcome(1.0), queued_tokens=1200)
+        job.settle(0, Outcome(1.0))
+        job.left_queue(1200)
         assert ticket.tokens == 1000
         job.queued(100, 2000)
         assert ticket.tokens == 100
         job.close()
-        job.settle(1, Outcome(1.0), queued_tokens=100)
+        job.settle(1, Outcome(1.0))
+        job.left_queue(100)
         assert admission.waiting == 0
 
     asyncio.run(play())

@@ -26,7 +26,7 @@ examples:
   curl http://127.0.0.1:8080/v1/rerank -H 'content-type: application/json' \\
     -d '{"query": "how do tides work?", "documents": ["The moon pulls.", "Bread rises."]}'"""
 
-_LIBRARIES = ("starlette", "uvicorn", "msgspec", "prometheus_client")
+_LIBRARIES = ("starlette", "uvicorn", "httptools", "msgspec", "prometheus_client")
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -50,21 +50,19 @@ class Job:
         """Whether every outcome has arrived."""
         return self._left == 0
 
-    def settle(self, position: int, outcome: Outcome, *, queued_tokens: int = 0) -> None:
-        """Take the outcome of a pair.
-
-        Args:
-            position: of the pair.
-            outcome: of the pair.
-            queued_tokens: that leave the queue with it.
-        """
+    def settle(self, position: int, outcome: Outcome) -> None:
+        """Take the outcome of the pair at a position."""
         if self.outcomes[position] is None:
             self.outcomes[position] = outcome
             self._left -= 1
-        self._queued -= queued_tokens
-        self._reserve()
-        if self._left == 0 or queued_tokens:
+        if self._left == 0:
             self._changed.set()
+
+    def left_queue(self, tokens: int) -> None:
+        """Count tokens that went into the queue for this request as done."""
+        self._queued -= tokens
+        self._reserve()
+        self._changed.set()
 
     def fail(self, error: Exception) -> None:
         """End the whole request with an error."""

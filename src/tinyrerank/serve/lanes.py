@@ -21,6 +21,7 @@ class Item:
 
     Attributes:
         key: of the cache; identifies the pair.
+        owner: the request that counts its tokens as its own.
         waiters: requests that want it, each with the position of its pair.
         pair: its token ids, once they are known.
         costs: tokens of each of its model inputs: one, or one a window.
@@ -30,6 +31,7 @@ class Item:
     """
 
     key: bytes
+    owner: Any
     waiters: list[tuple[Any, int]] = field(default_factory=list)
     pair: EncodedPair | None = None
     costs: tuple[int, ...] = ()

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from tinyrerank.errors import TinyrerankError, TooLongError
 from tinyrerank.serve.dialects import Dialect
 from tinyrerank.serve.dialects.common import flat_error
-from tinyrerank.serve.errors import OverloadedError, UnauthorizedError, UnavailableError
+from tinyrerank.serve.errors import InvalidError, OverloadedError, UnauthorizedError, UnavailableError
 from tinyrerank.serve.request import RerankAnswer
 
 _RETRY_UNAVAILABLE_S = 2
@@ -45,7 +45,8 @@ def error_response(
         headers["www-authenticate"] = "Bearer"
     if status in (408, 413):
         headers["connection"] = "close"  # the rest of the body is not read
-    return json_response(render(status, code, message, request_id), status, headers)
+    param = error.field if isinstance(error, InvalidError) else None
+    return json_response(render(status, code, message, request_id, param), status, headers)
 
 
 def answer_headers(answer: RerankAnswer) -> dict[str, str]:

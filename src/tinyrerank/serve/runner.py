@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from tinyrerank.errors import TooLongError
-from tinyrerank.serve.admission import Admission, DrainRate
+from tinyrerank.serve.admission import Admission, DrainRate, Ticket
 from tinyrerank.serve.batcher import Batch, Batcher
 from tinyrerank.serve.cache import ScoreCache, pair_keys
 from tinyrerank.serve.errors import DeadlineError, TooLongPairError, UnavailableError
@@ -136,7 +136,7 @@ class Runner:
         encoder = self._encoder(request.reading)
         wanted = [(i, pair) for i, pair in enumerate(request.pairs) if not isinstance(pair, Problem)]
         estimate = self._estimate(wanted, request.reading)
-        ticket = self.admission.admit(client, 0 if privileged else estimate)
+        ticket = Ticket(self.admission, client, 0) if privileged else self.admission.admit(client, estimate)
         job = Job(len(request.pairs), ticket, estimate, self.admission.max_request_tokens)
         for i, pair in enumerate(request.pairs):
             if isinstance(pair, Problem):
@@ -202,11 +202,12 @@ class Runner:
                     continue
                 item = self._flights.get(key)
                 if item is None:
-                    item = self._flights[key] = Item(key)
+                    item = self._flights[key] = Item(key, job)
                     new.append((item, position, pair))
                 item.waiters.append((job, position))
             if not new:
                 job.queued(0, estimate)
+                await asyncio.sleep(0)  # a long request that is all known must not hold the event loop
                 continue
             task = asyncio.create_task(self._encode(job, encoder, client, new, estimate))
             self._encoding.add(task)
@@ -264,10 +265,11 @@ class Runner:
         for item, outcome in zip(batch.items, batch.outcomes, strict=True):
             self._flights.pop(item.key, None)
             self.cache.put(item.key, outcome)
-            for n, (job, position) in enumerate(item.waiters):
+            for job, position in item.waiters:
                 job.first_started = job.first_started or batch.started
                 job.last_finished = batch.finished
-                job.settle(position, outcome, queued_tokens=item.tokens if n == 0 else 0)
+                job.settle(position, outcome)
+            item.owner.left_queue(item.tokens)
         for item in batch.dropped:
             self._drop(item)
         if batch.error is None and batch.tokens:

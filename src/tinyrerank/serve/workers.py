@@ -70,19 +70,15 @@ class _Supervisor:
             self._fork(number)
         code = 0
         while self._numbers:
-            try:
-                process_id, status = os.wait()
-            except InterruptedError:
-                continue
-            except ChildProcessError:
-                break
+            process_id, status = os.wait()
             if process_id not in self._numbers:
                 continue
             number = self._numbers.pop(process_id)
             with contextlib.suppress(OSError):
                 forget_worker(process_id)
             if self._stopping:
-                code = code or (os.waitstatus_to_exitcode(status) and 1)
+                clean = os.waitstatus_to_exitcode(status) in (0, -signal.SIGTERM)
+                code = code if clean else 1
             else:
                 self._replace(number, process_id, os.waitstatus_to_exitcode(status))
         return code
@@ -100,6 +96,8 @@ class _Supervisor:
         if process_id:
             self._numbers[process_id] = number
             self._born[process_id] = time.monotonic()
+            if self._stopping:  # the signal came between the fork and the lines above
+                os.kill(process_id, signal.SIGTERM)
             return
         code = 1
         try:
@@ -112,12 +110,12 @@ class _Supervisor:
         finally:
             os._exit(code)
 
-    def _stop(self, number: int, _: FrameType | None) -> None:
-        """Pass a signal on to all workers."""
+    def _stop(self, _: int, __: FrameType | None) -> None:
+        """Tell all workers to stop; with SIGTERM, since a second SIGINT would mean at once."""
         self._stopping = True
         for process_id in self._numbers:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(process_id, signal.SIGTERM if number == signal.SIGTERM else number)
+                os.kill(process_id, signal.SIGTERM)
 
     def _say(self, message: str) -> None:
         """One line in the log; the parent keeps no thread for it, since it forks."""

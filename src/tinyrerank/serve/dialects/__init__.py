@@ -41,7 +41,8 @@ class Dialect:
         render: request and answer to an object that msgspec can encode.
         sniff: whether a body on a shared path is of this dialect; None for dialects that only have paths.
         error_type: the type of what ``render_error`` gives.
-        render_error: status, code, message and request id to an object that msgspec can encode.
+        render_error: status, code, message, request id and field at fault to an object that msgspec can
+            encode.
     """
 
     name: str
@@ -53,7 +54,7 @@ class Dialect:
     render: Callable[[RerankRequest, RerankAnswer], Any]
     sniff: Callable[[Body], bool] | None = None
     error_type: Any = FlatError
-    render_error: Callable[[int, str, str, str], Any] = flat_error
+    render_error: Callable[[int, str, str, str, str | None], Any] = flat_error
 
 
 @cache

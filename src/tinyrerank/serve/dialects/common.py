@@ -93,11 +93,21 @@ class FlatError(Struct):
     error_type: str
     code: str
     request_id: str
+    param: str | UnsetType = UNSET
 
 
-def flat_error(status: int, code: str, message: str, request_id: str) -> FlatError:
-    """The error body of all dialects but those that need a shape of their own."""
-    return FlatError(message, message, message, ERROR_TYPES.get(status, "Validation"), code, request_id)
+def flat_error(status: int, code: str, message: str, request_id: str, param: str | None = None) -> FlatError:
+    """The error body of all dialects but those that need a shape of their own.
+
+    Args:
+        status: of the answer.
+        code: of the error.
+        message: a sentence for people.
+        request_id: under which the log has it.
+        param: the field at fault, if there is one.
+    """
+    kind = ERROR_TYPES.get(status, "Validation")
+    return FlatError(message, message, message, kind, code, request_id, UNSET if param is None else param)
 
 
 def read(body: Mapping[str, Any], kind: type[T]) -> tuple[T, tuple[str, ...]]:

@@ -98,9 +98,11 @@ def render(request: RerankRequest, answer: RerankAnswer) -> InfinityAnswer:
     )
 
 
-def render_error(status: int, code: str, message: str, request_id: str) -> InfinityError:
+def render_error(
+    status: int, code: str, message: str, request_id: str, param: str | None = None
+) -> InfinityError:
     """An error as Infinity's client reads it."""
-    return InfinityError(InfinityErrorDetail(message, code, None, status), message, code, request_id)
+    return InfinityError(InfinityErrorDetail(message, code, param, status), message, code, request_id)
 
 
 DIALECTS = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -130,3 +130,38 @@ def test_distillation_brings_states_closer_to_the_teachers(tmp_path: Path) -> No
     assert not student.training
     for name, tensor in teacher.state_dict().items():
         assert torch.equal(tensor, frozen[name]), name
+
+
+def test_a_run_that_was_broken_off_ends_where_an_unbroken_one_does(tmp_path: Path) -> None:
+    tokenizer = tiny_tokenizer()
+    text = AlignedText(TEXT * 8, [tokenizer, tokenizer], CPU)
+    recipe = StageRecipe(
+        steps=12, tokens=256, micro_tokens=10_000, learning_rate=1e-2, max_length=24, average=0.9
+    )
+
+    class Breaking(ToyTeacher):
+        """Is interrupted at a given call."""
+
+        calls = 0
+
+        def __init__(self, break_at: int) -> None:
+            super().__init__(JinaBert.from_weights(random_weights(replace(TINY, n_layers=4), seed=1)))
+            self.break_at = break_at
+
+        def __call__(self, **inputs: Any) -> SimpleNamespace:
+            self.calls += 1
+            if self.calls == self.break_at:
+                raise KeyboardInterrupt
+            return super().__call__(**inputs)
+
+    def trained(folder: Path, break_at: int = 0) -> dict[str, Tensor]:
+        student = JinaBert.from_weights(random_weights(replace(TINY, hidden_dropout=0.2), seed=2))
+        templates = (STUDENT, STUDENT)
+        distill_hidden(student, Breaking(break_at), templates, text, recipe, folder, "key", 0, [1, 3])
+        return dict(student.state_dict())
+
+    unbroken = trained(tmp_path / "unbroken")
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path / "broken", break_at=6)
+    for name, tensor in trained(tmp_path / "broken").items():
+        assert torch.equal(tensor, unbroken[name]), name

@@ -82,10 +82,8 @@ def run(args: argparse.Namespace) -> int:
     encoder = BiEncoder(args.encoder or installed_minilm())
     sets = []
     for folder in args.folders:
-        if not args.quiet:
-            print(f"{folder.resolve().name}: searching", file=sys.stderr)
         cache = args.out / folder.resolve().name
-        sets.append(load_set(folder, encoder, cache, n_questions=args.queries))
+        sets.append(load_set(folder, encoder, cache, n_questions=args.queries, quiet=args.quiet))
     results = run_benchmark(
         sets,
         contenders,

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tinyrerank.errors import InputError
 from tinyrerank.evaluate.beir import BeirDocument, Run, read_corpus, read_topics
 from tinyrerank.evaluate.first_stage import Task, bm25_run
+from tinyrerank.progress import Progress
 
 if TYPE_CHECKING:
     from tinyrerank.evaluate.biencoder import BiEncoder
@@ -69,7 +70,9 @@ class RagSet:
         )
 
 
-def load_set(folder: Path, encoder: BiEncoder, cache: Path, *, n_questions: int | None = None) -> RagSet:
+def load_set(
+    folder: Path, encoder: BiEncoder, cache: Path, *, n_questions: int | None = None, quiet: bool = True
+) -> RagSet:
     """Read a BEIR folder, embed its passages, and search it.
 
     A passage answers a question if it is judged relevant at all (in TREC's web sets: from grade 2).
@@ -79,6 +82,7 @@ def load_set(folder: Path, encoder: BiEncoder, cache: Path, *, n_questions: int 
         encoder: the dense first stage.
         cache: folder where vectors are kept between runs.
         n_questions: at most so many questions, the first of the judgements; None for all.
+        quiet: write no progress.
 
     Raises:
         InputError: no such set, or nothing in it to ask for.
@@ -101,7 +105,10 @@ def load_set(folder: Path, encoder: BiEncoder, cache: Path, *, n_questions: int 
     questions = {question: topics.queries[question] for question in expected}
     words = bm25_run(documents, questions, _FUSED)
     texts = [f"{document['title']} {document['text']}".strip() for document in documents.values()]
-    cosines = _embedded(list(questions.values()), encoder, cache) @ _embedded(texts, encoder, cache).T
+    read = sum(min(len(text), 5 * encoder.max_length) for text in texts)  # as the encoder counts
+    progress = Progress(read, "characters", name=f"{name}: embedding", quiet=quiet)
+    passages = _embedded(texts, encoder, cache, progress)
+    cosines = _embedded(list(questions.values()), encoder, cache, None) @ passages.T
     ids = list(documents)
     places = {key: i for i, key in enumerate(ids)}
     found: dict[str, Run] = {stage: {} for stage in STAGES}
@@ -131,14 +138,16 @@ def fused(lists: Sequence[Sequence[str]]) -> list[str]:
     return sorted(sums, key=lambda key: -sums[key])
 
 
-def _embedded(texts: list[str], encoder: BiEncoder, cache: Path) -> NDArray[np.float32]:
+def _embedded(
+    texts: list[str], encoder: BiEncoder, cache: Path, progress: Progress | None
+) -> NDArray[np.float32]:
     """Unit vectors of the texts, (n, width), read back if this encoder has embedded them before."""
     key = hashlib.sha256(json.dumps([encoder.identity, texts], sort_keys=True).encode()).hexdigest()[:16]
     path = cache / f"vectors.{key}.npy"
     try:
         kept: NDArray[np.float32] = np.load(path)
     except (OSError, ValueError, EOFError):
-        kept = encoder.embed(texts)
+        kept = encoder.embed(texts, progress.advance) if progress else encoder.embed(texts)
         cache.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part.npy")
         np.save(part, kept)

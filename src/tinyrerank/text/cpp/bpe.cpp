@@ -167,7 +167,7 @@ uint32_t Bpe::hash(std::string_view word) {
 
 Bpe::Bpe(std::string_view text) {
   Json json(text);
-  std::vector<std::pair<std::string, std::string>> merges;
+  std::vector<Merge> merges;
   std::pair<size_t, size_t> vocab_at, merges_at;
   json.object([&](std::string key) {
     if (key != "model") return json.skip();
@@ -179,19 +179,20 @@ Bpe::Bpe(std::string_view text) {
         json.object([&](std::string word) { add_word(std::move(word), json.integer()); });
         vocab_at = {from, json.at()};
       } else if (part == "merges") {
-        if (merges_at.second) malformed("two lists of merges");
+        if (merges_at.second || !vocab_at.second) malformed("the merges do not follow the vocabulary");
+        index_words();
+        merges.reserve(words_.size());
         json.array([&] {
-          if (json.peek() == '[') {
-            json.expect('[');
-            std::string a = json.string();
+          if (json.take('[')) {
+            const std::string left = json.string();
             json.expect(',');
-            merges.emplace_back(std::move(a), json.string());
+            merges.push_back(resolve(left, json.string()));
             json.expect(']');
           } else {
             const std::string both = json.string();
             const size_t space = both.find(' ');
             if (space == std::string::npos) malformed("a merge is not a pair");
-            merges.emplace_back(both.substr(0, space), both.substr(space + 1));
+            merges.push_back(resolve(both.substr(0, space), both.substr(space + 1)));
           }
         });
         merges_at = {from, json.at()};
@@ -200,16 +201,11 @@ Bpe::Bpe(std::string_view text) {
       }
     });
   });
-  if (!vocab_at.second || !merges_at.second) malformed("no vocabulary or no merges");
-  const auto first = std::min(vocab_at, merges_at), second = std::max(vocab_at, merges_at);
-  rest_.append(text.substr(0, first.first)).append("null");
-  rest_.append(text.substr(first.second, second.first - first.second)).append("null").append(text.substr(second.second));
-
-  index_words();
-  size_t slots = 16;
-  while (slots < 2 * merges.size()) slots *= 2;
-  merges_.resize(slots);
-  for (const auto& [a, b] : merges) add_merge(a, b);
+  if (!merges_at.second) malformed("no vocabulary or no merges");
+  rest_.append(text.substr(0, vocab_at.first)).append("null");
+  rest_.append(text.substr(vocab_at.second, merges_at.first - vocab_at.second)).append("null");
+  rest_.append(text.substr(merges_at.second));
+  index_merges(merges);
   index_characters();
 }
 
@@ -240,14 +236,22 @@ int32_t Bpe::find(std::string_view word) const {
   return -1;
 }
 
-void Bpe::add_merge(std::string_view a, std::string_view b) {
-  const int32_t left = find(a), right = find(b), joined = find(std::string(a).append(b));
+Bpe::Merge Bpe::resolve(const std::string& a, const std::string& b) const {
+  const int32_t left = find(a), right = find(b), joined = find(a + b);
   if (left < 0 || right < 0 || joined < 0) malformed("a merge of words that the vocabulary lacks");
-  const uint64_t pair = pair_of(left, right);
-  const size_t mask = merges_.size() - 1;
-  size_t slot = slot_of(pair, mask);
-  while (merges_[slot].pair != kNoPair && merges_[slot].pair != pair) slot = (slot + 1) & mask;
-  merges_[slot] = {pair, static_cast<int32_t>(merge_count_++), joined};  // of two alike, the later one counts
+  return {pair_of(left, right), 0, joined};
+}
+
+void Bpe::index_merges(const std::vector<Merge>& merges) {
+  size_t slots = 16;
+  while (slots < 2 * merges.size()) slots *= 2;
+  merges_.resize(slots);
+  int32_t rank = 0;
+  for (const Merge& merge : merges) {
+    size_t slot = slot_of(merge.pair, slots - 1);
+    while (merges_[slot].pair != kNoPair && merges_[slot].pair != merge.pair) slot = (slot + 1) & (slots - 1);
+    merges_[slot] = {merge.pair, rank++, merge.joined};  // of two alike, the later one counts
+  }
 }
 
 const Bpe::Merge* Bpe::merge(int32_t a, int32_t b) const {

@@ -54,8 +54,9 @@ class Bpe {
   static uint64_t pair_of(int32_t a, int32_t b) { return uint64_t(uint32_t(a)) << 32 | uint32_t(b); }
   static size_t slot_of(uint64_t pair, size_t mask) { return (pair * 0x9E3779B97F4A7C15ull >> 40) & mask; }
   void add_word(std::string word, int64_t id);
-  void add_merge(std::string_view a, std::string_view b);
+  Merge resolve(const std::string& a, const std::string& b) const;
   void index_words();
+  void index_merges(const std::vector<Merge>& merges);
   void index_characters();
   const Merge* merge(int32_t a, int32_t b) const;
   void encode_run(std::vector<Symbol>& run, int32_t begin, Encoded& out) const;
@@ -64,7 +65,6 @@ class Bpe {
   std::vector<std::string> words_;           // by id
   std::vector<int32_t> word_slots_;          // open addressing: id or -1
   std::vector<Merge> merges_;                // open addressing
-  size_t merge_count_ = 0;
   std::vector<Kind> kinds_;                  // by code point
   std::vector<int32_t> character_ids_;       // id of the lower-case character
   std::vector<std::string> specials_;

@@ -102,7 +102,7 @@ def test_results_come_by_falling_score_and_equal_ones_in_the_callers_order(talk:
 
 
 def test_equal_pairs_are_computed_once_even_when_they_are_asked_at_the_same_time(talk: Talk) -> None:
-    async def scene(client: httpx.AsyncClient, _: Service, gate: Gate) -> None:
+    async def scene(client: httpx.AsyncClient, service: Service, gate: Gate) -> None:
         requests = [
             asyncio.create_task(client.post("/v1/rerank", json=body(["a", "b", "a"]))) for _ in range(5)
         ]
@@ -111,6 +111,7 @@ def test_equal_pairs_are_computed_once_even_when_they_are_asked_at_the_same_time
         answers = [scores(await request) for request in requests]
         assert answers == [answers[0]] * 5
         assert sum(gate.calls) == 2
+        assert len(service.runner(service.models.default).cache) == 2  # readiness probes are not kept
         again = await client.post("/v1/rerank", json=body(["b", "a"]))
         assert again.headers["x-tinyrerank-cached"] == "2"
         assert sum(gate.calls) == 2

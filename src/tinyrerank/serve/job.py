@@ -17,6 +17,7 @@ class Job:
         ticket: its reservation; shrinks as outcomes arrive.
         estimate: tokens that all pairs are thought to have.
         max_queued: tokens that it may have in the queue at a time.
+        keep: whether its scores are worth remembering.
 
     Attributes:
         outcomes: what has arrived, None for what has not.
@@ -28,7 +29,10 @@ class Job:
         last_finished: when the last of its batches so far ended.
     """
 
-    def __init__(self, n_pairs: int, ticket: Ticket, estimate: int, max_queued: int) -> None:
+    def __init__(
+        self, n_pairs: int, ticket: Ticket, estimate: int, max_queued: int, *, keep: bool = True
+    ) -> None:
+        self.keep = keep
         self.outcomes: list[Outcome | None] = [None] * n_pairs
         self.closed = False
         self.cached = 0

@@ -125,7 +125,7 @@ class Runner:
             request: to score.
             client: whose share of the engine it uses.
             deadline: time of the event loop at which it ends with what is there.
-            privileged: let in whatever is waiting.
+            privileged: let in whatever is waiting, and not remembered.
 
         Raises:
             OverloadedError: too much is waiting.
@@ -137,7 +137,8 @@ class Runner:
         wanted = [(i, pair) for i, pair in enumerate(request.pairs) if not isinstance(pair, Problem)]
         estimate = self._estimate(wanted, request.reading)
         ticket = Ticket(self.admission, client, 0) if privileged else self.admission.admit(client, estimate)
-        job = Job(len(request.pairs), ticket, estimate, self.admission.max_request_tokens)
+        most = self.admission.max_request_tokens
+        job = Job(len(request.pairs), ticket, estimate, most, keep=not privileged)
         for i, pair in enumerate(request.pairs):
             if isinstance(pair, Problem):
                 job.settle(i, Outcome(problem=pair))
@@ -264,7 +265,8 @@ class Runner:
         """Hand outcomes to all who wait for them."""
         for item, outcome in zip(batch.items, batch.outcomes, strict=True):
             self._flights.pop(item.key, None)
-            self.cache.put(item.key, outcome)
+            if item.owner.keep:
+                self.cache.put(item.key, outcome)
             for job, position in item.waiters:
                 job.first_started = job.first_started or batch.started
                 job.last_finished = batch.finished

@@ -19,7 +19,8 @@ torch = pytest.importorskip("torch", reason="training needs the torch extra")
 
 from tinyrerank import Reranker  # noqa: E402
 from tinyrerank.model.weights import load_weights  # noqa: E402
-from tinyrerank.train.finetune import TuneSettings, Tuning, _Looks, centered, spread  # noqa: E402
+from tinyrerank.train.finetune import TuneSettings, Tuning, _Looks  # noqa: E402
+from tinyrerank.train.mine import centered, spread  # noqa: E402
 
 WORDS = ["tide", "moon", "sea", "bread", "rises", "pulls", "sun", "bake", "gas", "yeast", "query", "document"]
 SETTINGS = TuneSettings(

@@ -34,13 +34,14 @@ from tinyrerank.model.weights import Weights, from_tensors, load_weights
 from tinyrerank.train.cache import identity
 from tinyrerank.train.examples import split
 from tinyrerank.train.manifest import sha256, surroundings
-from tinyrerank.train.mine import Bm25, Lists, mine
+from tinyrerank.train.mine import Bm25, Lists, centered, mine, spread
 from tinyrerank.train.optim import Stage
 from tinyrerank.train.pool import Pool
 from tinyrerank.train.rank import Enough, mean_list_tokens, train_rank
 from tinyrerank.train.recipe import MineRecipe, StageRecipe
 from tinyrerank.train.tokens import DeviceText, PairBuilder, Template, encode
 from tinyrerank.train.tune import DevLists, discounts, make_dev_lists
+from tinyrerank.train.tunecard import tune_card
 
 #: Logits of (query, document) pairs by the model of a folder: folder, pairs, longest pair in tokens.
 Score = Callable[[Path, Sequence[tuple[str, str]], int], NDArray[np.float32]]
@@ -117,7 +118,7 @@ class Tuning:
         self.n_queries = {"train": len(train), "choose": len(choose), "report": len(report)}
         _say(f"{len(train)} queries to learn from, {len(choose)} to choose by, {len(report)} to report on")
         lexical = self._lexical(pool)
-        self.lists = self._targets(self._mined(pool, train, lexical), teachers)
+        self.lists = self._targets(self._mined(pool, train, lexical))
         self.choose, self.report = (self._dev(pool, numbers, lexical, 30) for numbers in (choose, report))
         self._add_general()
 
@@ -260,14 +261,14 @@ class Tuning:
         recipe = MineRecipe(dense=0, lexical=6, chance=2, depth=lexical.shape[1], length=10)
         return mine(pool, chosen, nothing, lexical[chosen], recipe, self.settings.seed)
 
-    def _targets(self, lists: Lists, teachers: Sequence[Teacher]) -> Lists:
+    def _targets(self, lists: Lists) -> Lists:
         """Fill in what the student should say: the start's and the teachers' opinions, moved by labels."""
         own = centered(
             self._list_scores(self.start, lists, self.pool, self.settings.max_length), lists.candidate
         )
-        if teachers:
+        if self.teachers:
             target = self.settings.own_weight * own / spread(own, lists.candidate)
-            for teacher in teachers:
+            for teacher in self.teachers:
                 scores = centered(teacher(lists.query, lists.candidate), lists.candidate)
                 target += scores / spread(scores, lists.candidate)
         else:
@@ -303,7 +304,7 @@ class Tuning:
         if self.teachers and not self.labelled and pool is self.pool:
             # Without labels: how much of the teachers' order is found again.
             blank = np.zeros_like(dev.gain)
-            lists = self._targets(Lists(dev.query, dev.candidate, blank, blank.copy()), self.teachers)
+            lists = self._targets(Lists(dev.query, dev.candidate, blank, blank.copy()))
             dev.gain = np.where(dev.candidate >= 0, np.maximum(lists.teacher, 0.01), 0).astype(np.float32)
             best = -np.sort(-dev.gain, axis=1)[:, :10]
             dev.ideal = (best * discounts(best.shape[1])).sum(1).astype(np.float32)
@@ -348,7 +349,9 @@ class Tuning:
             **surroundings(),
         }
         (out / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-        (out / "README.md").write_text(_card(out.name, manifest, labelled=self.labelled), encoding="utf-8")
+        (out / "README.md").write_text(
+            tune_card(out.name, manifest, labelled=self.labelled), encoding="utf-8"
+        )
 
 
 class _Looks:
@@ -390,61 +393,6 @@ class _Looks:
         """The best weights seen, None if none was better than the start."""
         folder = self.work / "best"
         return load_weights(folder) if (folder / "model.safetensors").exists() else None
-
-
-def centered(scores: NDArray[np.float32], candidate: NDArray[np.int32]) -> NDArray[np.float32]:
-    """Scores minus their list's mean; 0 at padding."""
-    real = candidate >= 0
-    mean = np.where(real, scores, 0).sum(1, keepdims=True) / np.maximum(real.sum(1, keepdims=True), 1)
-    return np.where(real, scores - mean, 0).astype(np.float32)
-
-
-def spread(scores: NDArray[np.float32], candidate: NDArray[np.int32]) -> float:
-    """Standard deviation within lists (1 where all scores of every list are equal)."""
-    found = float(np.sqrt((centered(scores, candidate) ** 2).sum() / max(1, int((candidate >= 0).sum()))))
-    return found or 1.0
-
-
-_CARD = """\
----
-language: en
-license: apache-2.0
-pipeline_tag: text-ranking
----
-
-# {name}
-
-Fine-tuned from {start} with `tinyrerank {command}`, on {train} queries ({lists} lists of candidates, {steps}
-steps, {seconds:.0f} seconds). Settings, hashes, library versions and machine are in `manifest.json` beside
-this card.
-
-| NDCG@10 | before | after |
-| --- | --: | --: |
-| {report} held-out queries{kind} | {r[before]:.4f} | {r[after]:.4f} |
-| {choose} held-out queries that chose the weights | {c[before]:.4f} | {c[after]:.4f} |
-| everyday questions | {e[before]:.4f} | {e[after]:.4f} |
-
-The difference on the first row is {r[difference]:+.4f} (p = {r[p]:.4f}, paired randomization test). The
-weights lie {share:.0%} of the way from the start to the best ones found; where that is not all of it, the
-rest would have cost too much on everyday questions. All figures were measured with the int8 model of this
-folder.
-"""
-
-
-def _card(name: str, manifest: dict[str, Any], *, labelled: bool) -> str:
-    report = manifest["report"]
-    return _CARD.format(
-        name=name,
-        start=manifest["start"]["folder"],
-        command="finetune" if labelled else "adapt",
-        **report["queries"],
-        **{k: report[k] for k in ("lists", "steps", "seconds")},
-        kind="" if labelled else " (the gain is the teachers' own opinion)",
-        r=report["reported"],
-        c=report["choosing"],
-        e=report["everyday"],
-        share=report["share_of_the_way"],
-    )
 
 
 def _say(line: str) -> None:

@@ -178,3 +178,16 @@ def doubt(lists: Lists, similarity: NDArray[np.float32], margin: float) -> None:
     answer = np.where(lists.label == 1, similarity, -np.inf).max(axis=1, keepdims=True)
     doubtful = (lists.label == 0) & (similarity > answer - margin)
     lists.label[doubtful] = np.nan
+
+
+def centered(scores: NDArray[np.float32], candidate: NDArray[np.int32]) -> NDArray[np.float32]:
+    """Scores minus their list's mean; 0 at padding."""
+    real = candidate >= 0
+    mean = np.where(real, scores, 0).sum(1, keepdims=True) / np.maximum(real.sum(1, keepdims=True), 1)
+    return np.where(real, scores - mean, 0).astype(np.float32)
+
+
+def spread(scores: NDArray[np.float32], candidate: NDArray[np.int32]) -> float:
+    """Standard deviation within lists (1 where all scores of every list are equal)."""
+    found = float(np.sqrt((centered(scores, candidate) ** 2).sum() / max(1, int((candidate >= 0).sum()))))
+    return found or 1.0

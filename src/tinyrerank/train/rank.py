@@ -64,9 +64,7 @@ def train_rank(
     Returns:
         The finished stage; the model holds the averaged weights and is in eval mode.
     """
-    unknown = set(recipe.losses) - set(LOSSES)
-    if unknown:
-        raise DataError(f"unknown loss {', '.join(sorted(unknown))}; known: {', '.join(LOSSES)}")
+    _check_losses(recipe)
     device = next(model.parameters()).device
     stage = Stage(model, recipe, folder, key)
     stage.resume()
@@ -105,6 +103,12 @@ def train_rank(
     model.eval()
     progress.close(f"loss {running:.4f}{note}")
     return stage
+
+
+def _check_losses(recipe: StageRecipe) -> None:
+    unknown = set(recipe.losses) - set(LOSSES)
+    if unknown:
+        raise DataError(f"unknown loss {', '.join(sorted(unknown))}; known: {', '.join(LOSSES)}")
 
 
 def _long_tokens(recipe: StageRecipe, chance: np.random.Generator) -> int:

@@ -16,7 +16,8 @@ from torch import Tensor
 from tinyrerank.evaluate.first_stage import load_task
 from tinyrerank.progress import Progress
 from tinyrerank.train.cache import Cache, digest_rows, digests, identity, identity_of
-from tinyrerank.train.mine import Bm25, Lists, doubt, mine, nearest
+from tinyrerank.train.mine import Bm25, Lists, centered, doubt, mine, nearest
+from tinyrerank.train.mine import spread as spread_of
 from tinyrerank.train.pool import Pool
 from tinyrerank.train.rank import train_rank
 from tinyrerank.train.recipe import Recipe, StageRecipe, TeacherRecipe
@@ -210,24 +211,24 @@ class Teaching:
             index = Bm25(passages, n_terms, self.device)
             lexical, dev_lexical = (index.shares(queries, x.query, x.candidate) for x in (lists, dev))
             quality["BM25"] = dev.ndcg(dev_lexical)
-            scale = self.recipe.mine.bm25_weight / _spread(lexical, lists.candidate)
-            fused += scale * _center(lexical, lists.candidate)
-            dev_fused += scale * _center(dev_lexical, dev.candidate)
+            scale = self.recipe.mine.bm25_weight / spread_of(lexical, lists.candidate)
+            fused += scale * centered(lexical, lists.candidate)
+            dev_fused += scale * centered(dev_lexical, dev.candidate)
         lists.teacher = fused
         for teacher in self.teachers:
             if not teacher.recipe.cross_weight:
                 continue
             self._train_cross(teacher, lists, dev)
             scored, logits = self._score(teacher, lists)
-            self.spread[teacher.name + " cross"] = spread = _spread(logits[scored], lists.candidate[scored])
+            self.spread[teacher.name + " cross"] = spread = spread_of(logits[scored], lists.candidate[scored])
             fused[scored] += (
-                teacher.recipe.cross_weight * _center(logits[scored], lists.candidate[scored]) / spread
+                teacher.recipe.cross_weight * centered(logits[scored], lists.candidate[scored]) / spread
             )
             cross = teacher.cross
             assert cross is not None  # noqa: S101 - set by _train_cross
             dev_logits = score_lists(cross, teacher.builder(), dev.query, dev.candidate, self.device)
             quality[f"{teacher.name} cross-encoder"] = dev.ndcg(dev_logits)
-            dev_fused = dev_fused + teacher.recipe.cross_weight * _center(dev_logits, dev.candidate) / spread
+            dev_fused = dev_fused + teacher.recipe.cross_weight * centered(dev_logits, dev.candidate) / spread
         quality["all fused"] = dev.ndcg(dev_fused)
         lists.teacher = fused
         for name, values in quality.items():
@@ -238,8 +239,8 @@ class Teaching:
         fused = np.zeros(lists.candidate.shape, dtype=np.float32)
         for teacher in self.teachers:
             cosines = teacher.cosines(lists.query, lists.candidate)
-            spread = self.spread.setdefault(teacher.name, _spread(cosines, lists.candidate))
-            fused += teacher.recipe.weight * _center(cosines, lists.candidate) / spread
+            spread = self.spread.setdefault(teacher.name, spread_of(cosines, lists.candidate))
+            fused += teacher.recipe.weight * centered(cosines, lists.candidate) / spread
         return fused
 
     def _train_cross(self, teacher: Teacher, lists: Lists, dev: DevLists) -> None:
@@ -346,7 +347,7 @@ class Teaching:
                 passages = teacher.text.encode(texts)
                 cosines = similarities(teacher.embed(queries), teacher.embed(passages), candidate, query)
                 out[f"{task.name}/{teacher.name} cosine"] = cosines[real]
-                fused += teacher.recipe.weight * _center(cosines, candidate) / self.spread[teacher.name]
+                fused += teacher.recipe.weight * centered(cosines, candidate) / self.spread[teacher.name]
                 if teacher.cross is not None:
                     builder = replace(
                         teacher.builder(queries, passages), max_length=min(384, 2 * teacher.recipe.max_length)
@@ -354,19 +355,6 @@ class Teaching:
                     logits = score_lists(teacher.cross, builder, query, candidate, self.device)
                     out[f"{task.name}/{teacher.name} cross-encoder"] = logits[real]
                     spread = self.spread[teacher.name + " cross"]
-                    fused += teacher.recipe.cross_weight * _center(logits, candidate) / spread
+                    fused += teacher.recipe.cross_weight * centered(logits, candidate) / spread
             out[f"{task.name}/all fused"] = fused[real]
         np.savez_compressed(self.work / "teacher-scores.npz", **out)  # type: ignore[arg-type]
-
-
-def _center(scores: NDArray[np.float32], candidate: NDArray[np.int32]) -> NDArray[np.float32]:
-    """Scores minus their list's mean; 0 at padding."""
-    real = candidate >= 0
-    mean = np.where(real, scores, 0).sum(1, keepdims=True) / np.maximum(real.sum(1, keepdims=True), 1)
-    return np.where(real, scores - mean, 0).astype(np.float32)
-
-
-def _spread(scores: NDArray[np.float32], candidate: NDArray[np.int32]) -> float:
-    """Standard deviation within lists."""
-    centered = _center(scores, candidate)
-    return float(np.sqrt((centered**2).sum() / max(1, int((candidate >= 0).sum()))))

@@ -23,7 +23,7 @@ BATCH = 32
 MAX_LENGTH = 8192
 
 
-class Body(BaseModel):
+class Body(BaseModel):  # type: ignore[misc]  # mypy is told to look past pydantic
     """The request."""
 
     query: str

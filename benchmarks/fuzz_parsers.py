@@ -47,31 +47,29 @@ SEEDS: tuple[dict[str, Any], ...] = (
     {"text_pairs": [["q", "a"]]},
     {"inputs": [{"text": "q", "text_pair": "a"}], "parameters": {"function_to_apply": "none"}},
 )
-VALUES = tuple(
-    json.dumps(value)
-    for value in (
-        *(
-            None,
-            True,
-            False,
-            0,
-            1,
-            -1,
-            2**31,
-            2**63,
-            10**30,
-            0.5,
-            -0.0,
-            1e308,
-            "",
-            "true",
-            "\0",
-            "\ud800",
-            "é" * 50,
-        ),
-        *([], {}, [[]], [{}], [None], {"text": None}, {"text": "t"}, ["a"] * 20, {"a": {"b": {"c": 1}}}),
-    )
+_ODD: tuple[Any, ...] = (
+    *(
+        None,
+        True,
+        False,
+        0,
+        1,
+        -1,
+        2**31,
+        2**63,
+        10**30,
+        0.5,
+        -0.0,
+        1e308,
+        "",
+        "true",
+        "\0",
+        "\ud800",
+        "é" * 50,
+    ),
+    *([], {}, [[]], [{}], [None], {"text": None}, {"text": "t"}, ["a"] * 20, {"a": {"b": {"c": 1}}}),
 )
+VALUES = tuple(json.dumps(value) for value in _ODD)
 KEYS = tuple({key for seed in SEEDS for key in seed})
 KINDS = ("application/json", "application/jsonlines", "text/csv", "")
 
@@ -197,7 +195,20 @@ def answer_to(request: RerankRequest, rng: random.Random) -> RerankAnswer:
         for pair in request.pairs
     ]
     order = ranked(outcomes, request.top_n, in_order=request.in_order)
-    return RerankAnswer("id", 0, "m", "m", "none", outcomes, order, 10, 0, Stages(), request.warnings)
+    return RerankAnswer(
+        id="id",
+        created=0,
+        model="m",
+        served_model="m",
+        engine="none",
+        device="cpu",
+        outcomes=outcomes,
+        order=order,
+        tokens=10,
+        cached=0,
+        stages=Stages(),
+        warnings=request.warnings,
+    )
 
 
 if __name__ == "__main__":

@@ -177,9 +177,8 @@ def side_by_side(
                     landed = asyncio.run(fire(port, shots, rate, seconds, seed=11))
                 rungs.append({"rate": rate, **summary(landed, seconds, WARMUP_S)})
                 print(f"{name} at {rate:.2f}/s: {json.dumps(rungs[-1])}", file=sys.stderr)
-                if (rungs[-1]["latency_s"]["p99"] or 1e9) > args.limit_s or set(rungs[-1]["statuses"]) != {
-                    200
-                }:
+                p99 = rungs[-1]["latency_s"]["p99"]
+                if (p99 is not None and p99 > args.limit_s) or set(rungs[-1]["statuses"]) - {200}:
                     break
                 rate *= LADDER
             found[name] = rungs

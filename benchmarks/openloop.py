@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,7 @@ async def _send(
     return Landing(due, time.perf_counter() - start - due, status, shot, retry)
 
 
-def summary(landed: Sequence[Landing], seconds: float, warmup_s: float) -> dict[str, object]:
+def summary(landed: Sequence[Landing], seconds: float, warmup_s: float) -> dict[str, Any]:
     """Counts, goodput and latencies of a run; arrivals and answers before ``warmup_s`` are left out.
 
     Goodput is what was answered with 200 between warm-up and the end of the arrivals, in tokens per second:

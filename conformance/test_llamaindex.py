@@ -37,7 +37,7 @@ class TestJinaRerank(Contract):
 
         case = cases["basic"]
 
-        class Everything(BaseRetriever):
+        class Everything(BaseRetriever):  # type: ignore[misc]  # untyped where it is not installed
             def _retrieve(self, query_bundle: Any) -> list[Any]:  # noqa: ARG002 - the signature of its base
                 return _nodes(case.texts)
 

@@ -15,6 +15,7 @@ from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.evaluation import RetrieverEvaluator
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle, TextNode
 
+from tinyrerank import Reranker
 from tinyrerank.errors import InputError
 from tinyrerank.integrations.llama_index import TinyrerankPostprocessor
 
@@ -66,6 +67,12 @@ def test_settings_survive_to_dict_and_pickle(tiny_folder: Path) -> None:
     for again in (stored, pickle.loads(pickle.dumps(processor))):  # noqa: S301 - our own bytes
         assert again.policy == "window"
         assert [node.node_id for node in again.postprocess_nodes(nodes, query_str="tides")] == expected
+
+
+def test_a_given_reranker_is_stored_by_its_settings(tiny_folder: Path) -> None:
+    with Reranker(str(tiny_folder), max_length=60, policy="window") as reranker:
+        stored = TinyrerankPostprocessor(reranker=reranker).to_dict()
+    assert (stored["model"], stored["max_length"], stored["policy"]) == (str(tiny_folder), 60, "window")
 
 
 def test_llama_index_own_evaluator_takes_it(tiny_folder: Path) -> None:

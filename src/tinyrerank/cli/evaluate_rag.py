@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -67,6 +68,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Measure, write rag.md and rag.json, print the averages."""
+    importlib.import_module("tinyrerank.evaluate.rag.llama")  # may be missing: say so before embedding
     from tinyrerank.evaluate.biencoder import BiEncoder, installed_minilm
     from tinyrerank.evaluate.compare.contenders import Contender
     from tinyrerank.evaluate.rag.report import terminal_table, to_json, write_report

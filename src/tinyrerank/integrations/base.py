@@ -112,11 +112,21 @@ class LazyReranker:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        settings = self._settings
-        if self._reranker is not None:
-            given = self._reranker
-            settings = (str(given.folder), given.engine.name, given.max_length, given.policy, settings[4])
-        return _reopen, settings
+        if self._reranker is None:
+            return _reopen, self._settings
+        return _reopen, (*settings_of(self._reranker).values(), self._settings[-1])
+
+
+def settings_of(reranker: Reranker | None) -> dict[str, Any]:
+    """Fields that say how to open this reranker again; none where none is given."""
+    if reranker is None:
+        return {}
+    return {
+        "model": str(reranker.folder),
+        "engine": reranker.engine.name,
+        "max_length": reranker.max_length,
+        "policy": reranker.policy,
+    }
 
 
 def sigmoid(logit: float) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinyrerank.errors import MissingFrameworkError
-from tinyrerank.integrations.base import RECEIPT_KEY, LazyReranker, joined_text, receipt_of
+from tinyrerank.integrations.base import RECEIPT_KEY, LazyReranker, joined_text, receipt_of, settings_of
 from tinyrerank.reranker import Reranker
 from tinyrerank.types import Hit, Policy
 
@@ -36,8 +36,8 @@ class TinyrerankCompressor(BaseDocumentCompressor):
         policy: what happens to longer documents: ``truncate``, ``window`` or ``refuse``.
         threads: threads of the engine.
         metadata_fields: metadata entries read before the text, such as ``["title"]``.
-        reranker: an open :class:`~tinyrerank.Reranker` to use; model, engine and so on are then not looked
-            at.
+        reranker: an open :class:`~tinyrerank.Reranker` to use; model, engine, max_length and policy are then
+            its own.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -53,7 +53,7 @@ class TinyrerankCompressor(BaseDocumentCompressor):
     _lazy: LazyReranker = PrivateAttr()
 
     def __init__(self, *, reranker: Reranker | None = None, **fields: Any) -> None:  # noqa: ANN401 - pydantic checks them
-        super().__init__(**fields)
+        super().__init__(**fields | settings_of(reranker))
         self._lazy = LazyReranker(
             self.model,
             engine=self.engine,

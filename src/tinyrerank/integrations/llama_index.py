@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tinyrerank.errors import InputError, MissingFrameworkError
-from tinyrerank.integrations.base import RECEIPT_KEY, LazyReranker, receipt_of
+from tinyrerank.integrations.base import RECEIPT_KEY, LazyReranker, receipt_of, settings_of
 from tinyrerank.reranker import Reranker
 from tinyrerank.types import Hit, Policy
 
@@ -36,8 +36,8 @@ class TinyrerankPostprocessor(BaseNodePostprocessor):
         threads: threads of the engine.
         metadata_mode: what of a node is read: ``embed`` is its text with the metadata meant for embedding,
             ``none`` the text alone.
-        reranker: an open :class:`~tinyrerank.Reranker` to use; model, engine and so on are then not looked
-            at, and not stored by ``to_dict``.
+        reranker: an open :class:`~tinyrerank.Reranker` to use; model, engine, max_length and policy are then
+            its own.
     """
 
     top_n: int | None = Field(default=None, ge=1, description="Nodes to return; all if absent.")
@@ -51,7 +51,7 @@ class TinyrerankPostprocessor(BaseNodePostprocessor):
     _lazy: LazyReranker = PrivateAttr()
 
     def __init__(self, *, reranker: Reranker | None = None, **fields: Any) -> None:  # noqa: ANN401 - pydantic checks them
-        super().__init__(**fields)
+        super().__init__(**fields | settings_of(reranker))
         self._lazy = LazyReranker(
             self.model,
             engine=self.engine,

@@ -25,7 +25,7 @@ NEEDS = {
     "mcp": ("mcp",),
     "vespa": ("onnxruntime",),
 }
-_PYTHON = re.compile(r"^(<!-- not run: .+? -->\n)?```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_PYTHON = re.compile(r"^(<!-- not run: [^\n]+ -->\n)?```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 pytestmark = pytest.mark.filterwarnings("default")
 

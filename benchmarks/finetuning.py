@@ -116,6 +116,8 @@ def one_set(folder: Path, args: argparse.Namespace, start: Path) -> dict[str, An
             values[system] = ndcg(task, queries, models[system][0], work / "adapt.json", args.threads)
             continue
         for k, (learned, ranked) in enumerate(folds(queries, args.folds)):
+            if k == (args.ranked_folds or args.folds):
+                break
             name = f"{system.replace(', ', '-')}-{k}"
             rows = [
                 {"query": task.queries[q], "positive": texts[d], "grade": grade}
@@ -160,10 +162,11 @@ def tables(results: dict[str, Any]) -> str:
     for name, found in results["sets"].items():
         values = found["values"]
         for system, by_query in values.items():
-            gain = mean(by_query) - mean(values["start"])
+            start = {q: values["start"][q] for q in by_query}
+            gain = mean(by_query) - mean(start)
             row = [name, str(len(by_query)), system, f"{mean(by_query):.4f}"]
             row += [f"{gain:+.4f}" if system != "start" else ""]
-            row += [f"{p_value(by_query, values['start']):.4f}" if system != "start" else ""]
+            row += [f"{p_value(by_query, start):.4f}" if system != "start" else ""]
             took = [s for s in found["seconds"].get(system, []) if s]
             row += [f"{sum(took) / len(took) / 60:.1f}" if took else ""]
             lines.append("| " + " | ".join(row) + " |")
@@ -198,6 +201,7 @@ def main() -> None:
     add("--elsewhere", type=Path, help="a set of another domain")
     add("--systems", nargs="+", default=["adapt", "finetune", "finetune, teacher"])
     add("--folds", type=int, default=5)
+    add("--ranked-folds", type=int, help="rank the queries of so many folds only (default: all)")
     add("--minutes", type=float, default=5.0)
     add("--epochs", type=float, default=2.0)
     add("--n-queries", type=int, default=1500)
@@ -208,7 +212,9 @@ def main() -> None:
     args = parser.parse_args()
     start = resolve_model(args.model)
     settings = {
-        k: v for k, v in vars(args).items() if k in {"folds", "minutes", "epochs", "n_queries", "max_length"}
+        k: v
+        for k, v in vars(args).items()
+        if k in {"folds", "ranked_folds", "minutes", "epochs", "n_queries", "max_length"}
     }
     settings |= {"elsewhere": args.elsewhere.name if args.elsewhere else "", "threads": args.threads}
     settings |= {"start": sha256(start / "model.safetensors"), "teacher": args.teacher.name}

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from tinyrerank.errors import ModelError
 from tinyrerank.evaluate.biencoder import BiEncoder
+from tinyrerank.progress import Progress
 from tinyrerank.train.cache import Cache, digests, identity
 from tinyrerank.train.finetune import Score, Teacher
 from tinyrerank.train.pool import Pool
 
-_CHUNK = 2048
+_CHUNK = 512
 
 
 def open_teacher(folder: Path, pool: Pool, score: Score, cache: Path, max_length: int) -> Teacher:
@@ -42,22 +43,28 @@ def open_teacher(folder: Path, pool: Pool, score: Score, cache: Path, max_length
 
 def _bi_encoder(folder: Path, pool: Pool, cache: Path) -> Teacher:
     encoder = BiEncoder(folder)
-    store = Cache(
-        cache,
-        identity(folder, kind="bi-encoder", max_length=encoder.max_length),
-        encoder.config["hidden_size"],
-        np.float16,
-    )
+    name = identity(folder, kind="bi-encoder", max_length=encoder.max_length)
+    width = int(encoder.config["hidden_size"])
 
     def vectors(texts: Sequence[str]) -> NDArray[np.float32]:
         keys = digests(text.encode(errors="replace") for text in texts)
-        found = store.fill(keys, lambda rows: encoder.embed([texts[r] for r in rows]), _CHUNK)
+        progress = Progress(len(texts), "texts", name=f"{folder.name} embeds")
+
+        def answer(rows: NDArray[np.int64]) -> NDArray[np.float32]:
+            found = encoder.embed([texts[r] for r in rows])
+            progress.advance(len(rows))
+            return found
+
+        found = Cache(cache, name, width, np.float16).fill(keys, answer, _CHUNK)
         return found.astype(np.float32)
 
-    queries, passages = vectors([q.text for q in pool.queries]), vectors(pool.passages)
-
     def cosines(query: NDArray[np.int32], candidate: NDArray[np.int32]) -> NDArray[np.float32]:
-        scores = np.einsum("qd,qkd->qk", queries[query], passages[np.maximum(candidate, 0)])
+        # Only what the lists name is embedded: a corpus may be far larger.
+        asked, q = np.unique(query, return_inverse=True)
+        named, p = np.unique(candidate, return_inverse=True)  # -1 stands for the last passage, and is masked
+        queries = vectors([pool.queries[n].text for n in asked])
+        passages = vectors([pool.passages[n] for n in named])
+        scores = np.einsum("qd,qkd->qk", queries[q], passages[p.reshape(candidate.shape)])
         return np.where(candidate >= 0, scores, 0).astype(np.float32)
 
     return cosines

@@ -1,7 +1,7 @@
 """Where the time of a request goes: samples of a process that ranks mix over and over, by kind of work.
 
     cmake -S . -B build/profile -DCMAKE_BUILD_TYPE=RelWithDebInfo && cmake --build build/profile
-    python benchmarks/profile.py --native build/profile/_native*.so [--threads 1] [--workload mix]
+    python benchmarks/profile_ranking.py --native build/profile/_native*.so [--threads 1] [--workload mix]
 
 Linux only: needs ``perf`` and a native engine with symbols, which the ordinary build strips. Writes
 docs/results/bench/profile-WORKLOAD.json.

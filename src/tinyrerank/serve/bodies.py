@@ -43,19 +43,20 @@ async def read_body(
     if encoding not in ("", "identity"):
         raise MediaTypeError("the body is compressed (Content-Encoding); send it as it is")
     announced = headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > max_bytes:
-        await _discard(stream)
-        raise _too_large(max_bytes)
+    too_large = announced.isdecimal() and int(announced) > max_bytes
     body = bytearray()
     try:
         async with asyncio.timeout(timeout_s):
-            async for piece in stream:
+            while not too_large and (piece := await anext(stream, None)) is not None:
                 body += piece
-                if len(body) > max_bytes:
-                    await _discard(stream)
-                    raise _too_large(max_bytes)
+                too_large = len(body) > max_bytes
     except TimeoutError:
         raise SlowBodyError(f"the body did not arrive within {timeout_s:g} s; send it again") from None
+    if too_large:
+        await _discard(stream)
+        raise BodyTooLargeError(
+            f"the body has more than {max_bytes} bytes, the limit of this server; send fewer documents"
+        )
     return bytes(body)
 
 
@@ -131,9 +132,3 @@ def _reason(message: str) -> str:
 
 def _too_deep() -> RequestError:
     return RequestError("the body is nested too deeply; documents are strings or flat objects")
-
-
-def _too_large(max_bytes: int) -> BodyTooLargeError:
-    return BodyTooLargeError(
-        f"the body has more than {max_bytes} bytes, the limit of this server; send fewer documents"
-    )

@@ -152,7 +152,11 @@ def test_infinity_has_string_documents_and_its_own_kind_of_error(talk: Talk) -> 
         error = await post(client, "/infinity/rerank", {"query": QUERY}, 422)
         assert error["error"]["code"] == 422
         assert "documents" in error["error"]["message"]
-        assert isinstance(error["detail"], str)
+        assert error["detail"] == [
+            {"loc": ["body", "documents"], "msg": error["error"]["message"], "type": "invalid_request"}
+        ]
+        unknown = await post(client, "/infinity/rerank", {**body, "model": "none"}, 404)
+        assert unknown["detail"] == unknown["error"]["message"]
 
     talk(scene)
 

@@ -61,11 +61,19 @@ class InfinityErrorDetail(Struct):
     code: int
 
 
+class InfinityFault(Struct):
+    """One field at fault."""
+
+    loc: list[str]
+    msg: str
+    type: str
+
+
 class InfinityError(Struct):
-    """An error with everything inside ``error``; ``detail`` is what its 401 and 422 have."""
+    """An error with everything inside ``error``; its client reads ``detail`` as a list, but only of a 422."""
 
     error: InfinityErrorDetail
-    detail: str
+    detail: str | list[InfinityFault]
     code: str
     request_id: str
 
@@ -102,7 +110,9 @@ def render_error(
     status: int, code: str, message: str, request_id: str, param: str | None = None
 ) -> InfinityError:
     """An error as Infinity's client reads it."""
-    return InfinityError(InfinityErrorDetail(message, code, param, status), message, code, request_id)
+    where = ["body"] if param is None else ["body", param]
+    detail = [InfinityFault(where, message, code)] if status == 422 else message
+    return InfinityError(InfinityErrorDetail(message, code, param, status), detail, code, request_id)
 
 
 DIALECTS = (

@@ -84,7 +84,7 @@ def plot(runs: Sequence[Figures], path: Path) -> None:
     for ax, draw in zip(axes.flat, panels, strict=False):
         draw(ax)
         ax.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(f"tinyrerank bench, {main} threads")
+    figure.suptitle(f"tinyrerank bench, {main} thread{'s' if main > 1 else ''}")
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
@@ -115,13 +115,12 @@ def _by_length(runs: Sequence[Figures]) -> dict[str, list[tuple[int, float]]]:
         if shape and run["documents"] > 1:
             for name, f in run["engines"].items():
                 lines.setdefault(name, []).append((int(shape[1]), f["tokens_per_s"]))
-    return {name: sorted(points) for name, points in lines.items() if len(points) > 1}
+    return {name: sorted(points) for name, points in lines.items() if len(dict(points)) > 1}
 
 
 def _lines(ax: Any, runs: Sequence[Figures]) -> None:  # noqa: ANN401 - matplotlib
     for name, points in _by_length(runs).items():
-        ours = name.startswith("native")
-        ax.plot(*zip(*points, strict=True), marker="o", label=name, linewidth=2.5 if ours else 1.2)
+        ax.plot(*zip(*points, strict=True), marker="o", label=name, color=_colour(name))
     ax.set_xscale("log", base=2)
     ax.set_yscale("log")
     ax.set_xticks(sorted({n for points in _by_length(runs).values() for n, _ in points}))

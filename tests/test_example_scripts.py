@@ -95,7 +95,7 @@ def test_rag_bm25s_puts_the_right_source_first(run: Run) -> None:
 def test_thresholds_compares_two_readings_of_the_logits(run: Run) -> None:
     lines = run("thresholds.py").splitlines()
     for reading, outcome in (lines[:2], lines[2:]):
-        assert re.match(r"P\(right\) = sigmoid\(\d+\.\d\d \* (logit|distance) [+-]\d\.\d\d\)", reading)
+        assert re.match(r"P\(right\) = sigmoid\(\d+\.\d\d \* (logit|distance) [+-]\d+\.\d\d\)", reading)
         found = re.search(r"([\d.]+) passages a question, right one kept for (\d+) of 10", outcome)
         assert found
         assert float(found[1]) < 20

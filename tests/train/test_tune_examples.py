@@ -153,6 +153,8 @@ def test_no_query_is_in_two_parts_of_a_split() -> None:
     assert sorted(n for part in parts for n in part) == list(range(50))
     assert [len(part) for part in parts] == [34, 8, 8]
     assert split(pool, 4, 0.3) != parts
+    many = split(Pool([], pool.queries * 40, 0), 3, 0.3)
+    assert [len(part) for part in many] == [1800, 100, 100]
     with pytest.raises(DataError, match=r"5 queries with an answer are too few: 8 .* at least 12"):
         split(Pool([], pool.queries[:5], 0), 3, 0.3)
 

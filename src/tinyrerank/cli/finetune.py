@@ -87,6 +87,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
             help="general score to lose (default: 0.01)",
         )
         add("--seed", type=int, default=1, help="of all chance (default: 1)")
+        add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
         add("--threads", type=int, metavar="N", help="CPU threads (default: all this process may use)")
         add("--json", action="store_true", help="print the report as JSON")
         parser.set_defaults(run=function)
@@ -168,6 +169,7 @@ def _documents(sources: Sequence[str]) -> list[tuple[str, str]]:
 def _tune(args: argparse.Namespace, pool: Pool, settings: TuneSettings) -> int:
     import json
 
+    from tinyrerank.cli.train import device_name
     from tinyrerank.model.hub import resolve_model
     from tinyrerank.train.examples import general_examples
     from tinyrerank.train.finetune import Tuning
@@ -182,7 +184,8 @@ def _tune(args: argparse.Namespace, pool: Pool, settings: TuneSettings) -> int:
             return reranker.score_pairs(pairs, max_length=min(longest, reranker.max_length))
 
     teachers = [open_teacher(t, pool, score, args.cache, settings.max_length) for t in args.teacher]
-    tuning = Tuning(start, pool, general_examples(args.general), settings, score, teachers)
+    general = general_examples(args.general)
+    tuning = Tuning(start, pool, general, settings, score, teachers, device_name(args.device))
     report = tuning.run(args.out)
     if args.json:
         print(json.dumps({"model": str(args.out), **report}, indent=2))

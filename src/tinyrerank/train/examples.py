@@ -23,6 +23,8 @@ from tinyrerank.train.synth import synthesize
 #: Impressions at the average rate that every document is credited with, so that 1 click of 1 proves little.
 _PRIOR_IMPRESSIONS = 10
 _PIECE_WORDS = 180
+#: Queries to choose by, and to report on, at most: more would take longer than they are worth.
+_MOST_HELD_OUT = 100
 _SENTENCE = re.compile(r"(?<=[.!?])\s+")
 
 
@@ -190,7 +192,7 @@ def split(pool: Pool, seed: int, held_out: float) -> tuple[list[int], list[int],
     """
     order = list(range(len(pool.queries)))
     random.Random(seed).shuffle(order)
-    half = max(4, round(held_out * len(order) / 2))
+    half = min(_MOST_HELD_OUT, max(4, round(held_out * len(order) / 2)))
     if len(order) < 3 * half:
         raise DataError(
             f"{len(order)} queries with an answer are too few: {2 * half} are held out to measure by; give at"

@@ -35,7 +35,7 @@ from tinyrerank.train.cache import identity
 from tinyrerank.train.examples import split
 from tinyrerank.train.manifest import sha256, surroundings
 from tinyrerank.train.mine import Bm25, Lists, centered, mine, spread
-from tinyrerank.train.optim import Stage
+from tinyrerank.train.optim import Stage, set_dropout
 from tinyrerank.train.pool import Pool
 from tinyrerank.train.rank import Enough, mean_list_tokens, train_rank
 from tinyrerank.train.recipe import MineRecipe, StageRecipe
@@ -50,7 +50,6 @@ Teacher = Callable[[NDArray[np.int32], NDArray[np.int32]], NDArray[np.float32]]
 
 _TEMPERATURE = 0.35
 _EVALUATION_TOKENS = 512
-_MOST = 100  # held-out queries that are ranked to choose by, and to report on
 _STEPS_ASIDE = (1.0, 0.8, 0.6, 0.4, 0.2)
 
 
@@ -97,6 +96,7 @@ class Tuning:
         settings: how.
         score: ranks with a model folder.
         teachers: further opinions on the pool's lists.
+        device: where training computes.
     """
 
     def __init__(
@@ -107,7 +107,9 @@ class Tuning:
         settings: TuneSettings,
         score: Score,
         teachers: Sequence[Teacher] = (),
+        device: str = "cpu",
     ) -> None:
+        self.device = torch.device(device)
         self.start, self.settings, self.score, self.teachers = start, settings, score, teachers
         self.pool, self.general = pool, general
         self.tokenizer = Tokenizer.from_file(str(start / "tokenizer.json"))
@@ -120,7 +122,7 @@ class Tuning:
         _say(f"{len(train)} queries to learn from, {len(choose)} to choose by, {len(report)} to report on")
         lexical = self._lexical(pool)
         self.lists = self._targets(self._mined(pool, train, lexical))
-        self.choose, self.report = (self._dev(pool, n[:_MOST], lexical, 20) for n in (choose, report))
+        self.choose, self.report = (self._dev(pool, n, lexical, 20) for n in (choose, report))
         self._add_general()
 
     def run(self, out: Path) -> dict[str, Any]:
@@ -135,12 +137,16 @@ class Tuning:
         before = self.measure(self.start)
         _say(f"before: held-out NDCG@10 {before[0]:.4f}, everyday questions {before[1]:.4f}")
         looks = _Looks(self, work, before[0])
-        model = JinaBert.from_weights(self.weights)
+        model = JinaBert.from_weights(self.weights).to(self.device)
+        set_dropout(model, 0.0)  # what the start already says right must cost nothing
         model.bert.embeddings.word_embeddings.weight.requires_grad_(False)
         stage = self._train(model, work, looks)
         looks.end(model)
-        chosen = self._walk(looks, before, work)
-        folder, share, after = chosen
+        try:
+            folder, share, after = self._walk(looks, before, work)
+        except DataError:
+            shutil.rmtree(work)
+            raise
         values = [
             self.report.values(self._list_scores(f, self.report, self.pool)) for f in (self.start, folder)
         ]
@@ -166,9 +172,8 @@ class Tuning:
         return report
 
     def _train(self, model: JinaBert, work: Path, looks: _Looks) -> Stage:
-        cpu = torch.device("cpu")
         s = self.settings
-        texts = [DeviceText(encode(self.tokenizer, t), cpu) for t in (self.queries, self.passages)]
+        texts = [DeviceText(encode(self.tokenizer, t), self.device) for t in (self.queries, self.passages)]
         builder = PairBuilder(texts[0], texts[1], Template(), s.max_length)
         size = max(1, round(s.tokens / mean_list_tokens(builder, self.lists)))
         recipe = StageRecipe(
@@ -182,11 +187,10 @@ class Tuning:
             losses={"listwise_kl": 1.0},
             temperature=_TEMPERATURE,
             average=0.0,
-            dropout=0.1,
             looks=3,
         )
-        facts = [asdict(s), asdict(recipe), self.queries, self.passages, identity(self.start)]
-        key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+        facts = json.dumps([asdict(s), asdict(recipe), self.queries, self.passages, identity(self.start)])
+        key = hashlib.sha256(facts.encode() + self.lists.teacher.tobytes()).hexdigest()[:16]
         return train_rank(model, builder, self.lists, recipe, work, key, s.seed, lambda: looks(model))
 
     def _walk(
@@ -321,19 +325,15 @@ class Tuning:
         lists = self._mined(
             self.general, (numbers * -(-round(wanted) // len(numbers)))[: round(wanted)], lexical
         )
-        own = self._list_scores(self.start, lists, self.general, self.settings.max_length)
-        lists.teacher = _TEMPERATURE * centered(own, lists.candidate)
+        scores = self._list_scores(self.start, lists, self.general, self.settings.max_length)
+        lists.teacher = _TEMPERATURE * centered(scores, lists.candidate)
         n_queries, n_passages = len(self.pool.queries), len(self.pool.passages)
         self.queries = [q.text for q in (*self.pool.queries, *self.general.queries)]
         self.passages = [*self.pool.passages, *self.general.passages]
         moved = np.where(lists.candidate >= 0, lists.candidate + n_passages, -1).astype(np.int32)
-        mine_, other = self.lists, Lists(lists.query + np.int32(n_queries), moved, lists.label, lists.teacher)
-        self.lists = Lists(
-            np.concatenate([mine_.query, other.query]),
-            np.concatenate([mine_.candidate, other.candidate]),
-            np.concatenate([mine_.label, other.label]),
-            np.concatenate([mine_.teacher, other.teacher]),
-        )
+        own, other = self.lists, Lists(lists.query + np.int32(n_queries), moved, lists.label, lists.teacher)
+        names = ("query", "candidate", "label", "teacher")
+        self.lists = Lists(*(np.concatenate([getattr(own, n), getattr(other, n)]) for n in names))
 
     def _write(self, folder: Path, out: Path, report: dict[str, Any]) -> None:
         out.mkdir(parents=True, exist_ok=True)

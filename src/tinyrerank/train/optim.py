@@ -52,6 +52,13 @@ def seed_step(seed: int, step: int) -> np.random.Generator:
     return np.random.default_rng((seed, step, 1))
 
 
+def set_dropout(model: nn.Module, p: float) -> None:
+    """Give every dropout layer the same rate."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = p
+
+
 class Stage:
     """Optimizer state of one stage over one model.
 

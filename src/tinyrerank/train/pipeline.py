@@ -29,7 +29,6 @@ from typing import Any
 import numpy as np
 import torch
 from tokenizers import Tokenizer
-from torch import nn
 
 from tinyrerank.errors import DataError
 from tinyrerank.model.config import ModelConfig
@@ -39,6 +38,7 @@ from tinyrerank.train.export import export
 from tinyrerank.train.hidden import AlignedText, distill_hidden
 from tinyrerank.train.manifest import part_key, stage_manifest
 from tinyrerank.train.mine import Lists
+from tinyrerank.train.optim import set_dropout
 from tinyrerank.train.pool import Pool, build_pool
 from tinyrerank.train.rank import train_rank
 from tinyrerank.train.recipe import Recipe, StageRecipe
@@ -290,13 +290,6 @@ class Pipeline:
         log = self._log()
         log.setdefault(stage, {}).update(facts)
         (self.work / "log.json").write_text(json.dumps(log, indent=2) + "\n")
-
-
-def set_dropout(model: nn.Module, p: float) -> None:
-    """Give every dropout layer the same rate."""
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = p
 
 
 def _say(line: str) -> None:

@@ -1,0 +1,86 @@
+"""Limits on what is read that a request may set: tokens of documents and queries, windows, which end goes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from conftest import tiny_tokenizer
+from tinyrerank.errors import InputError, TooLongError
+from tinyrerank.text.pairs import PairEncoder
+from tinyrerank.text.tokenizer import TextTokenizer, ids_of
+
+TINY = TextTokenizer(tiny_tokenizer())
+WORDS = st.lists(st.sampled_from(["tide", "the moon", "sea", "bread?", "\U0001f600", "e\u0301"]), max_size=40)
+QUERY = "a tide"
+
+
+def encoder(**limits: Any) -> PairEncoder:
+    return PairEncoder(TINY, max_length=24, **limits)
+
+
+@settings(deadline=None)
+@given(WORDS.map(" ".join), st.integers(1, 40), st.sampled_from(["left", "right"]))
+def test_only_so_many_tokens_of_one_end_are_read_and_the_receipt_says_which(
+    text: str, cap: int, side: Any
+) -> None:
+    pair = encoder(max_document_tokens=cap, side=side).encode([(QUERY, text)])[0]
+    ids = ids_of(TINY.encode([text])[0]).tolist()
+    read = min(len(ids), cap, pair.head.room)
+    assert pair.tokens_read == read
+    assert pair.tokens_total == len(ids)
+    assert pair.pieces[0].tolist() == (ids[len(ids) - read :] if side == "left" else ids[:read])
+    start, end = pair.spans[0]
+    if read == len(ids):
+        assert (start, end) == (0, len(text))
+    else:
+        assert (end == len(text)) if side == "left" else (start == 0)
+
+
+@settings(deadline=None)
+@given(WORDS.map(" ".join), st.integers(1, 4), st.integers(1, 60), st.sampled_from(["left", "right"]))
+def test_at_most_so_many_windows_are_made_of_what_may_be_read(
+    text: str, most: int, cap: int, side: Any
+) -> None:
+    limits: dict[str, Any] = {"policy": "window", "overlap_tokens": 3, "side": side}
+    pair = encoder(max_windows=most, max_document_tokens=cap, **limits).encode([(QUERY, text)])[0]
+    ids = ids_of(TINY.encode([text])[0]).tolist()
+    assert 1 <= len(pair.pieces) <= most
+    assert pair.tokens_read <= min(cap, len(ids))
+    if len(pair.pieces) < most:
+        assert pair.tokens_read == min(cap, len(ids))
+    read = ids[len(ids) - pair.tokens_read :] if side == "left" else ids[: pair.tokens_read]
+    assert set(read) == {token for piece in pair.pieces for token in piece.tolist()}
+
+
+def test_a_document_that_was_cut_on_demand_is_not_too_long() -> None:
+    long = "the moon " * 30
+    strict = encoder(policy="refuse", max_document_tokens=5)
+    assert strict.encode([(QUERY, long)])[0].tokens_read == 5
+    with pytest.raises(TooLongError):
+        encoder(policy="refuse", max_document_tokens=50).encode([(QUERY, long)])
+
+
+def test_a_query_is_cut_only_where_the_caller_says_so_and_counted() -> None:
+    query = "the moon " * 30
+    with pytest.raises(TooLongError):
+        encoder().head(query)
+    head = encoder(max_query_tokens=4).head(query)
+    assert head.ids.tolist() == [0, *TINY.encode([query])[0].ids[:4], 2, 2]
+    assert head.cut == len(TINY.encode([query])[0]) - 4
+    assert encoder(max_query_tokens=100).head(QUERY).cut == 0
+
+
+@pytest.mark.parametrize("name", ["max_document_tokens", "max_query_tokens", "max_windows"])
+@pytest.mark.parametrize("value", [0, -1, 1.5, True, "3"])
+def test_a_limit_is_a_whole_number_from_1(name: str, value: object) -> None:
+    with pytest.raises(InputError, match=name):
+        encoder(**{name: value})
+
+
+def test_a_side_is_left_or_right() -> None:
+    with pytest.raises(InputError, match="side"):
+        encoder(side="middle")

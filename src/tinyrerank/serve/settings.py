@@ -120,8 +120,8 @@ class Settings:
     overlap_tokens: int = _setting(80, "tokens that neighbouring windows share", _whole, minimum=0)
     batch_tokens: int = _setting(
         8192,
-        "tokens computed in one go. More makes small requests wait longer for large ones (and the native engine"
-        " no faster: it groups 8192 by itself), fewer wastes its speed",
+        "tokens computed in one go. More makes small requests wait longer for large ones, and the native"
+        " engine no faster: it groups 8192 by itself; fewer wastes its speed",
         _whole,
         minimum=64,
     )

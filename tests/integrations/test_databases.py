@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -117,8 +118,10 @@ def debian_postgres() -> Iterator[str]:
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if not programs:
         pytest.skip("PostgreSQL is not installed (Debian: postgresql, postgresql-15-pgvector)")
-    folder = Path("/tmp") / f"tinyrerank-postgres-{os.getpid()}"  # noqa: S108 - short: it holds a socket; another user's
-    folder.mkdir(mode=0o755)
+    if find_spec("psycopg") is None:
+        pytest.skip("psycopg is not installed")
+    folder = Path(tempfile.mkdtemp(prefix="tinyrerank-"))  # a short path, for it holds a socket
+    folder.chmod(0o755)  # another user's, as root
     become: list[str] = []
     if os.geteuid() == 0:  # it refuses to run as root
         if shutil.which("runuser") is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from tinyrerank.errors import MissingExtraError
+from tinyrerank.errors import MissingFrameworkError
 from tinyrerank.evaluate.beir import BeirDocument
 
 try:
@@ -14,8 +14,8 @@ try:
     from llama_index.core.evaluation import RetrieverEvaluator
     from llama_index.core.postprocessor.types import BaseNodePostprocessor
     from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
-except ImportError:
-    raise MissingExtraError("the RAG benchmark", "rag") from None
+except ImportError as error:
+    raise MissingFrameworkError("LlamaIndex", "rag") from error
 
 #: LlamaIndex's names of what is measured: whether an answer is among the passages, and one over its rank.
 METRICS = ("hit_rate", "mrr")

@@ -7,7 +7,6 @@ import itertools
 import json
 import logging
 import threading
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -229,20 +228,16 @@ class Broken:
             raise OSError(28, "No space left on device")
         self.lines.append(text)
 
-    def flush(self) -> None:
-        pass
-
 
 @pytest.mark.parametrize("log_format", ["json", "text"])
 def test_log_lines_are_single_and_escaped_and_lost_ones_are_counted(log_format: str) -> None:
-    stream: Any = Broken()
-    logs = Logs("info", log_format, stream)
+    stream = Broken()
+    logs = Logs("info", log_format, stream.write)
     log = logging.getLogger("tinyrerank.serve")
     for _ in range(3):
         log.info("lost")
-    logs._listener.stop()
+    logs._records.join()
     stream.full = False
-    logs._listener.start()
     log.info('two\nlines "x"', extra={"path": "/a\n{}\u2028", "request_id": "r"})
     log.debug("too quiet")
     logs.close()
@@ -253,6 +248,23 @@ def test_log_lines_are_single_and_escaped_and_lost_ones_are_counted(log_format: 
     assert "too quiet" not in text
     if log_format == "json":
         assert json.loads(last)["path"] == "/a\n{}\u2028"
+
+
+def test_a_log_that_nobody_reads_does_not_hold_up_the_end() -> None:
+    blocked, release = threading.Event(), threading.Event()
+
+    def write(_: str) -> None:
+        blocked.set()
+        release.wait(30)
+
+    logs = Logs("info", "json", write)
+    log = logging.getLogger("tinyrerank.serve")
+    for _ in range(20_000):
+        log.info("line")
+    assert blocked.wait(30)
+    logs.close()
+    assert logs.lost > 9_000
+    release.set()
 
 
 def test_a_request_is_a_plain_value() -> None:

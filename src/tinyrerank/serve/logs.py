@@ -1,7 +1,8 @@
 """Logs on standard error: an object a line, with request ids and without texts.
 
 Records pass through a bounded queue to a thread that writes them, so that a full disk or a blocked pipe never
-holds up a request; what does not fit is counted and reported when there is room again.
+holds up a request, nor the end of the process; what does not fit is counted and reported when there is room
+again.
 """
 
 from __future__ import annotations
@@ -9,13 +10,16 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import queue
-import sys
+import threading
 import time
-from logging.handlers import QueueHandler, QueueListener
-from typing import IO, Any
+from collections.abc import Callable
+from typing import Any
 
 _MAX_RECORDS = 10_000
+_STDERR = 2
+_LAST_LINES_S = 2.0
 #: Attributes that a request's record may carry.
 FIELDS = (
     "request_id", "method", "path", "status", "ms", "dialect", "model", "client", "documents", "tokens",
@@ -59,71 +63,62 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
     return fields
 
 
-class _Handler(QueueHandler):
-    """Puts records into the queue, or counts them."""
-
-    def __init__(self, records: queue.Queue[Any]) -> None:
-        super().__init__(records)
-        self.lost = 0
-
-    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
-        return record  # the thread is of this process: nothing needs to be flattened
-
-    def enqueue(self, record: logging.LogRecord) -> None:
-        try:
-            self.queue.put_nowait(record)
-        except queue.Full:
-            self.lost += 1
-
-
-class _Writer(logging.StreamHandler[IO[str]]):
-    """Writes lines; a full disk costs lines, not requests."""
-
-    def __init__(self, stream: IO[str], source: _Handler) -> None:
-        super().__init__(stream)
-        self._source = source
-        self._failed = 0
-
-    def emit(self, record: logging.LogRecord) -> None:
-        lost = self._source.lost + self._failed
-        try:
-            if lost:
-                self.stream.write(
-                    json.dumps({"level": "warning", "message": f"{lost} log lines were lost"}) + "\n"
-                )
-                self._source.lost = self._failed = 0
-            self.stream.write(self.format(record) + "\n")
-            self.stream.flush()
-        except (OSError, ValueError):  # the disk is full, or the stream was closed
-            self._failed += 1
-
-
-class Logs:
+class Logs(logging.Handler):
     """The logging of a server process while it is open.
 
     Args:
         level: least severe level that is written.
         log_format: ``json`` or ``text``.
-        stream: where lines go; None for standard error.
+        write: takes lines, and may raise OSError; None for standard error.
     """
 
-    def __init__(self, level: str, log_format: str, stream: IO[str] | None = None) -> None:
-        handler = _Handler(queue.Queue(_MAX_RECORDS))
-        writer = _Writer(stream or sys.stderr, handler)
-        writer.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
-        self._listener = QueueListener(handler.queue, writer)
-        self._handler = handler
+    def __init__(self, level: str, log_format: str, write: Callable[[str], object] | None = None) -> None:
+        super().__init__()
+        self.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
+        self.lost = 0
+        self._write = write or _to_stderr
+        self._records: queue.Queue[logging.LogRecord | None] = queue.Queue(_MAX_RECORDS)
+        self._thread = threading.Thread(target=self._run, name="tinyrerank-logs", daemon=True)
+        self._thread.start()
         self._loggers = [logging.getLogger(name) for name in ("tinyrerank.serve", "uvicorn.error")]
         for logger in self._loggers:
-            logger.handlers = [handler]
+            logger.handlers = [self]
             logger.propagate = False
             logger.setLevel(level.upper())
-        self._listener.start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Queue a record, or count it as lost."""
+        try:
+            self._records.put_nowait(record)
+        except queue.Full:
+            self.lost += 1
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write what is left, as far as that takes no more than a moment."""
         for logger in self._loggers:
-            logger.removeHandler(self._handler)
+            logger.removeHandler(self)
             logger.propagate = True
-        with contextlib.suppress(OSError, ValueError):
-            self._listener.stop()
+        with contextlib.suppress(queue.Full):
+            self._records.put(None, timeout=_LAST_LINES_S)
+        self._thread.join(_LAST_LINES_S)
+        super().close()
+
+    def _run(self) -> None:
+        while (record := self._records.get()) is not None:
+            try:
+                if self.lost:
+                    self._write(
+                        json.dumps({"level": "warning", "message": f"{self.lost} log lines were lost"}) + "\n"
+                    )
+                    self.lost = 0
+                self._write(self.format(record) + "\n")
+            except OSError:  # the disk is full, or nobody reads any more
+                self.lost += 1
+            self._records.task_done()
+
+
+def _to_stderr(text: str) -> None:
+    """Write without Python's buffers, whose locks a blocked thread would hold when the process ends."""
+    data = text.encode(errors="backslashreplace")
+    while data:
+        data = data[os.write(_STDERR, data) :]

@@ -111,12 +111,17 @@ class Metrics:
         if batch.error is not None:
             self.engine_errors.labels(model).inc()
 
+    @property
+    def shared(self) -> bool:
+        """Whether other processes answer for this one's counters, too."""
+        return bool(os.environ.get(SHARED_FOLDER))
+
     def exposition(self) -> tuple[bytes, str]:
         """The text of ``GET /metrics`` and its media type; of all workers, where there are several."""
         from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest, multiprocess
 
         registry = self.registry
-        if os.environ.get(SHARED_FOLDER):
+        if self.shared:
             registry = CollectorRegistry()
             multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # the library's gap
         return _TE_COUNTER.sub(rb"\1", generate_latest(registry)), CONTENT_TYPE_LATEST

@@ -119,7 +119,7 @@ def _info(service: Service) -> Endpoint:
                 "model_dtype": "int8" if model.reranker.engine.name == "native" else "float32",
                 "served_model_name": model.name,
                 "model_type": {"reranker": {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}},
-                "max_concurrent_requests": settings.max_queue_tokens,
+                "max_concurrent_requests": settings.max_documents,  # in texts; our queue counts tokens
                 "max_input_length": model.reranker.max_length,
                 "max_batch_tokens": settings.batch_tokens,
                 "max_batch_requests": None,

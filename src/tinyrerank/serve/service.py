@@ -17,6 +17,7 @@ from tinyrerank.serve.tracing import Tracing
 
 _PROBE_S = 10.0
 _START_S = 300.0
+_REFRESH_S = 1.0
 _OUT_OF_TIME = "the server is stopping and ran out of time; try again"
 
 
@@ -51,6 +52,7 @@ class Service:
         self.metrics = Metrics()
         self.draining = False
         self._given_up = False
+        self._refresher: asyncio.Task[None] | None = None
         self.started = False
         self._runners = {model.name: self._runner(model) for model in models}
 
@@ -75,11 +77,15 @@ class Service:
             await runner.probe(timeout_s=_START_S)
         self.started = True
         self.metrics.ready.set(1)
+        if self.metrics.shared:
+            self._refresher = asyncio.create_task(self._keep_fresh())
 
     async def stop(self) -> None:
         """Fail what is not done and free the models."""
         self.draining = True
         self.metrics.ready.set(0)
+        if self._refresher is not None:
+            self._refresher.cancel()
         for runner in self._runners.values():
             runner.fail_all(UnavailableError("the server is stopping; try another one, or again"))
             await asyncio.to_thread(runner.stop)
@@ -193,6 +199,12 @@ class Service:
         await runner.idle()
         await asyncio.to_thread(runner.stop)
         model.reranker.close()
+
+    async def _keep_fresh(self) -> None:
+        """Refresh the gauges by the clock: another worker may be asked for them."""
+        while True:
+            self.refresh_gauges()
+            await asyncio.sleep(_REFRESH_S)
 
     def refresh_gauges(self) -> None:
         """Bring the gauges up to date; counters always are."""

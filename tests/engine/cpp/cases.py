@@ -37,7 +37,7 @@ GEOMETRIES = {
     "odd-heads": ModelConfig(vocab_size=150, hidden_size=39, n_layers=3, n_heads=13, intermediate_size=33),
     "tiny-width": ModelConfig(vocab_size=150, hidden_size=384, n_layers=2, n_heads=12, intermediate_size=384),
 }
-LENGTHS = [1, 40, 7, 300, 12, 25, 64, 3, 100, 33]
+LENGTHS = [1, 40, 7, 280, 12, 3, 33]
 
 
 def case(weights: Weights, *, int8: bool) -> bytes:

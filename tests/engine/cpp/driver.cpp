@@ -15,6 +15,7 @@
 #include <thread>
 #include <vector>
 
+#include "bpe.hpp"
 #include "engine.hpp"
 
 using namespace tinyrerank;
@@ -144,26 +145,25 @@ void check_logits(const Case& c, const std::vector<float>& logits, const std::st
 }
 
 void check_bits(const Case& c, const Options& options, const std::vector<float>& logits, const std::string& path) {
-  for (int threads : {1, 3})
-    for (int group_tokens : {1, 90, 8192}) {
-      Options other = options;
-      other.threads = threads;
-      other.group_tokens = group_tokens;
-      Engine engine(c.geometry, c.arrays, other);
-      expect(same_bits(score(engine, c.ids, c.starts), logits), path + ": threads or groups change bits");
-      expect(same_bits(score_reversed(engine, c), logits), path + ": the order changes bits");
-    }
+  for (const auto& [threads, group_tokens] : {std::pair(1, 90), std::pair(3, 1), std::pair(3, 8192)}) {
+    Options other = options;
+    other.threads = threads;
+    other.group_tokens = group_tokens;
+    Engine engine(c.geometry, c.arrays, other);
+    expect(same_bits(score(engine, c.ids, c.starts), logits), path + ": threads or groups change bits");
+    expect(same_bits(score_reversed(engine, c), logits), path + ": the order changes bits");
+  }
 }
 
 // Several callers of one engine, which is closed while they call.
 void check_callers(const Case& c, const Options& options, const std::vector<float>& logits, const std::string& path) {
   Engine engine(c.geometry, c.arrays, options);
-  std::vector<int> wrong(4);
+  std::vector<int> wrong(3);
   std::vector<std::thread> callers;
-  for (int i = 0; i < 4; ++i)
+  for (int i = 0; i < 3; ++i)
     callers.emplace_back([&, i] {
       try {
-        for (int call = 0; call < 6; ++call) wrong[i] += !same_bits(score(engine, c.ids, c.starts), logits);
+        for (int call = 0; call < 3; ++call) wrong[i] += !same_bits(score(engine, c.ids, c.starts), logits);
       } catch (const std::logic_error&) {  // closed
       }
     });
@@ -221,6 +221,37 @@ void check_missing_arrays(const Case& c, const Options& options) {
   }
 }
 
+// The reader of tokenizer.json on damaged files, and the encoder on any bytes: an answer or an error, never a crash.
+void check_tokenizer() {
+  const std::string sound =
+      R"({"model": {"type": "BPE", "unk_token": "?", "vocab": {"?": 0, "a": 1, "b": 2, "ab": 3, "\u00e9": 4, "\ud83d\ude00": 5},)"
+      R"( "merges": [["a", "b"]], "x": [1, -2.5e3, null, {"y": "\n"}]}, "added_tokens": []})";
+  const Bpe plain(sound);
+  expect(plain.vocab_size() == 6 && plain.find("ab") == 3 && plain.find("abc") < 0, "the vocabulary is read wrong");
+  std::mt19937 random(2);
+  const auto bytes = [&](size_t most) {
+    std::string out(random() % (most + 1), ' ');
+    for (char& c : out) c = random() % 3 ? "abAB \xc3\xa9\"[]{},:\\u0"[random() % 18] : char(random());
+    return out;
+  };
+  int read = 0;
+  for (int i = 0; i < 20000; ++i) {
+    std::string damaged = sound;
+    for (unsigned change = random() % 3; change > 0; --change) damaged.replace(random() % damaged.size(), random() % 4, bytes(3));
+    if (random() % 4 == 0) damaged.resize(random() % damaged.size());
+    try {
+      Bpe bpe(damaged);
+      ++read;
+      bpe.configure(0, {"<s>", ""});
+      bpe.configure(0, {"<s>"});
+      const Encoded found = bpe.encode(bytes(700));
+      expect(found.ids.size() == found.starts.size() && found.ids.size() == found.ends.size(), "ids and places differ in number");
+    } catch (const std::invalid_argument&) {
+    }
+  }
+  expect(read > 1000, "almost no file was read");
+}
+
 void check_peak() {
   const Kernels& best = choose_kernels(Mode::int8, Isa::automatic, AttentionType::automatic);
   expect(peak_ops(best, 2, 0.01) > 1e6, "the peak is too low to be true");
@@ -249,7 +280,7 @@ int main(int argc, char** argv) {
           const Kernels& k = engine.kernels();
           const std::string path = std::string(k.isa) + " " + k.products + ", attention " + k.attention;
           const std::vector<float> logits = score(engine, c.ids, c.starts);
-          check_logits(c, logits, path, mode == Mode::int8 ? 0.25 : mode == Mode::bf16 || attention == AttentionType::bf16 ? 0.08 : 2e-5);
+          check_logits(c, logits, path, mode == Mode::int8 ? 0.25 : mode == Mode::bf16 || attention == AttentionType::bf16 ? 0.12 : 2e-5);
           check_bits(c, options, logits, path);
           check_callers(c, options, logits, path);
           ++paths;
@@ -261,6 +292,7 @@ int main(int argc, char** argv) {
     }
   }
   check_peak();
+  check_tokenizer();
   expect(paths > 0, "nothing was checked; give the files that cases.py writes");
   std::printf("%d paths checked, %d failures\n", paths, failures);
   return failures ? 1 : 0;

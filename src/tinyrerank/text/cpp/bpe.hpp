@@ -1,4 +1,4 @@
-// Byte-pair encoding over characters, for the plain texts that most texts are: it reads tokenizer.json in a tenth of
+// Byte-pair encoding over characters, for the plain texts that most texts are: it reads tokenizer.json in a sixth of
 // the time that the full library takes, and encodes what it is sure of. See ../plain.py for the kind of tokenizer.
 //
 // Sure means: ASCII, Latin letters with accents, common punctuation. For each of these characters normalization (NFC,

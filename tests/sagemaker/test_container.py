@@ -28,32 +28,46 @@ from tinyrerank.serve.settings import Settings
 
 def test_outside_a_container_nothing_changes(tmp_path: Path) -> None:
     before = Settings()
-    assert container_settings(before, {"SAGEMAKER_BIND_TO_PORT": "9000"}, root=tmp_path / "none") is before
+    for root in (tmp_path / "none", tmp_path):  # notebooks of the service have /opt/ml, too
+        assert container_settings(before, {"SAGEMAKER_BIND_TO_PORT": "9000"}, root=root) is before
 
 
-def test_in_a_container_it_listens_everywhere_on_8080_in_real_time(tmp_path: Path) -> None:
-    after = container_settings(Settings(port=1), {}, root=tmp_path)
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """``/opt/ml`` of a container without a model archive."""
+    (tmp_path / "model").mkdir()
+    return tmp_path
+
+
+def test_the_setting_alone_opens_the_paths_and_keeps_the_address(tmp_path: Path) -> None:
+    after = container_settings(Settings(sagemaker=True, port=81), {}, root=tmp_path)
+    assert (after.host, after.port, after.sagemaker) == ("127.0.0.1", 81, True)
+    assert container_settings(after, {"SAGEMAKER_BIND_TO_PORT": "9"}, root=tmp_path).port == 9
+
+
+def test_in_a_container_it_listens_everywhere_on_8080_in_real_time(root: Path) -> None:
+    after = container_settings(Settings(port=1), {}, root=root)
     assert (after.sagemaker, after.host, after.port) == (True, "0.0.0.0", 8080)  # noqa: S104 - the claim
     assert after.deadline_ms is not None
     assert after.deadline_ms < 60_000
     assert after.models == ()
 
 
-def test_it_binds_to_the_port_that_the_service_names(tmp_path: Path) -> None:
-    assert container_settings(Settings(), {"SAGEMAKER_BIND_TO_PORT": "9123"}, root=tmp_path).port == 9123
+def test_it_binds_to_the_port_that_the_service_names(root: Path) -> None:
+    assert container_settings(Settings(), {"SAGEMAKER_BIND_TO_PORT": "9123"}, root=root).port == 9123
     with pytest.raises(InputError, match="SAGEMAKER_BIND_TO_PORT"):
-        container_settings(Settings(), {"SAGEMAKER_BIND_TO_PORT": "x"}, root=tmp_path)
+        container_settings(Settings(), {"SAGEMAKER_BIND_TO_PORT": "x"}, root=root)
 
 
-def test_what_the_user_set_stays(tmp_path: Path) -> None:
-    after = container_settings(Settings(port=81, deadline_ms=5.0), {}, {"port", "deadline_ms"}, root=tmp_path)
+def test_what_the_user_set_stays(root: Path) -> None:
+    after = container_settings(Settings(port=81, deadline_ms=5.0), {}, {"port", "deadline_ms"}, root=root)
     assert (after.port, after.deadline_ms) == (81, 5.0)
 
 
 @pytest.mark.parametrize(("megabytes", "limit"), [("", 6 * 2**20), ("50", 50 * 2**20), ("0", 100 * 2**20)])
-def test_batch_transform_has_its_own_limits(megabytes: str, limit: int, tmp_path: Path) -> None:
+def test_batch_transform_has_its_own_limits(megabytes: str, limit: int, root: Path) -> None:
     environment = {"SAGEMAKER_BATCH": "true", "SAGEMAKER_MAX_PAYLOAD_IN_MB": megabytes}
-    after = container_settings(Settings(), environment, root=tmp_path)
+    after = container_settings(Settings(), environment, root=root)
     assert (after.max_body_bytes, after.deadline_ms) == (limit, None)
 
 

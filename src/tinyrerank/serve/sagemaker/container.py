@@ -1,12 +1,12 @@
 """Settings of a SageMaker container: what the service says by environment and folders.
 
-=================================  =======================================================================
-``/opt/ml``                        there in every container of the service; without it nothing changes
-``/opt/ml/model``                  the model archive, unpacked; empty or absent: the model in the package
+=================================  =====================================================================
+``/opt/ml/model``                  the model archive, unpacked; empty: the model in the package. That it is
+                                   there means a container; so does the setting ``sagemaker``
 ``SAGEMAKER_BIND_TO_PORT``         port instead of 8080, in pipelines and multi-container endpoints
 ``SAGEMAKER_BATCH``                ``true`` in batch transform: larger bodies, no deadline
 ``SAGEMAKER_MAX_PAYLOAD_IN_MB``    largest body of a batch; 0 for no limit
-=================================  =======================================================================
+=================================  =====================================================================
 
 A setting that the user made by flag, file or ``TINYRERANK_…`` stays as it is.
 """
@@ -45,7 +45,8 @@ def container_settings(
     Raises:
         InputError: a variable of the service is no number.
     """
-    if not settings.sagemaker and not root.is_dir():
+    inside = (root / "model").is_dir()
+    if not settings.sagemaker and not inside:
         return settings
     batch = environment.get("SAGEMAKER_BATCH", "").lower() == "true"
     wanted: dict[str, Any] = {
@@ -60,7 +61,7 @@ def container_settings(
     folder = model_folder(root / "model")
     if folder is not None:
         wanted["models"] = (f"model={folder}",)
-    if not root.is_dir():  # asked for by a setting, outside the service: keep the address that was chosen
+    if not inside:  # asked for by a setting, outside the service: keep the address that was chosen
         wanted = {name: value for name, value in wanted.items() if name not in {"host", "port"}}
         if "SAGEMAKER_BIND_TO_PORT" in environment:
             wanted["port"] = _whole(environment, "SAGEMAKER_BIND_TO_PORT", 8080)

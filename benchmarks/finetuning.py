@@ -92,15 +92,9 @@ def one_set(folder: Path, args: argparse.Namespace, start: Path) -> dict[str, An
     task, work = load_task(folder), args.work / folder.name
     queries = list(task.queries)
     texts = write_corpus(folder, work / "corpus.jsonl")
-    common = ["--minutes", str(args.minutes), "--epochs", str(args.epochs), "--threads", str(args.threads)]
-    common += [
-        "--max-length",
-        str(args.max_length),
-        "--cache",
-        str(args.work / "cache"),
-        "--model",
-        str(start),
-    ]
+    common = ["--cache", str(args.work / "cache"), "--model", str(start)]
+    for name in ("minutes", "epochs", "learning_rate", "max_length", "threads"):
+        common += [f"--{name.replace('_', '-')}", str(getattr(args, name))]
     listed = measure(task.qrels, task.run)[METRIC]
     values = {"list": listed, "start": ndcg(task, queries, start, work / "start.json", args.threads)}
     seconds: dict[str, list[float]] = {}
@@ -141,7 +135,15 @@ def one_set(folder: Path, args: argparse.Namespace, start: Path) -> dict[str, An
         for system, made_models in models.items():  # the first fold's model stands for all
             keep = work / f"{system.replace(', ', '-')}.{other.name}.json"
             elsewhere[system] = ndcg(other, asked, made_models[0], keep, args.threads)
-    return {"values": values, "seconds": seconds, "elsewhere": elsewhere}
+    runs = {system: [manifest(model) for model in made_models] for system, made_models in models.items()}
+    return {"values": values, "seconds": seconds, "elsewhere": elsewhere, "runs": runs}
+
+
+def manifest(model: Path) -> dict[str, Any]:
+    """Settings and report that a run left; nothing where it gained nothing."""
+    path = model / "manifest.json"
+    content = json.loads(path.read_text()) if path.exists() else {}
+    return {key: content[key] for key in ("settings", "report") if key in content}
 
 
 def mean(values: Values) -> float:
@@ -204,6 +206,7 @@ def main() -> None:
     add("--ranked-folds", type=int, help="rank the queries of so many folds only (default: all)")
     add("--minutes", type=float, default=5.0)
     add("--epochs", type=float, default=2.0)
+    add("--learning-rate", type=float, default=2e-4)
     add("--n-queries", type=int, default=1500)
     add("--max-length", type=int, default=160)
     add("--threads", type=int, default=1)
@@ -211,11 +214,7 @@ def main() -> None:
     add("--out", type=Path, default=ROOT / "docs/results/finetuning")
     args = parser.parse_args()
     start = resolve_model(args.model)
-    settings = {
-        k: v
-        for k, v in vars(args).items()
-        if k in {"folds", "ranked_folds", "minutes", "epochs", "n_queries", "max_length"}
-    }
+    settings = {k: v for k, v in vars(args).items() if k in {"folds", "ranked_folds", "n_queries"}}
     settings |= {"elsewhere": args.elsewhere.name if args.elsewhere else "", "threads": args.threads}
     settings |= {"start": sha256(start / "model.safetensors"), "teacher": args.teacher.name}
     results: dict[str, Any] = {"settings": settings, **surroundings(), "sets": {}}

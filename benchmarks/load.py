@@ -245,14 +245,13 @@ def cpu() -> str:
 
 
 def write(folder: Path, result: dict[str, Any]) -> None:
-    """The numbers, and a plot of the levels."""
-    from load_plot import plot_ladders, plot_levels
+    """The numbers, a plot and a table."""
+    import load_plot
 
     folder.mkdir(parents=True, exist_ok=True)
-    name = "load" if "levels" in result else "load-baseline"
-    (folder / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    draw = plot_levels if "levels" in result else plot_ladders
-    draw(result, folder / f"{name}.png")
+    path = folder / ("load.json" if "levels" in result else "load-baseline.json")
+    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    load_plot.write(result, path)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Plots of ``load.py``; also by hand: ``python benchmarks/load_plot.py docs/results/load.json``."""
+"""Plots and tables of ``load.py``; by hand: ``python benchmarks/load_plot.py docs/results/load.json``."""
 
 from __future__ import annotations
 
@@ -58,7 +58,63 @@ def plot_ladders(result: dict[str, Any], path: Path) -> None:
     plt.close(figure)
 
 
+def table(result: dict[str, Any]) -> str:
+    """The same in Markdown."""
+    machine, alone = result["machine"], result["alone"]
+    speed = f"{alone['engine_tokens_per_s']:,.0f} tokens/s; library: {alone['library_tokens_per_s']:,.0f}"
+    mean = (
+        f"{result['mean_documents_per_request']:.0f} documents and {result['mean_tokens_per_request']:,.0f}"
+    )
+    lines = [
+        f"{machine['cpu']}, {machine['cores']} cores, {result['threads']} engine threads.",
+        f"Engine alone: {speed}. {mean} tokens a request;",
+        f"capacity {result['capacity_requests_per_s']:.2f} requests/s.",
+        "",
+    ]
+    if "levels" in result:
+        bound = result["max_queue_tokens"] / alone["engine_tokens_per_s"]
+        lines += [
+            f"The queue holds {bound:.1f} s of work. Latencies are those of accepted requests, in seconds.",
+            "",
+            "| offered | answered | refused (429) | other | p50 | p95 | p99 |",
+            "| --- | --- | --- | --- | --- | --- | --- |",
+        ]
+        for level in result["levels"]:
+            offered, done = (
+                level[name] / alone["engine_tokens_per_s"]
+                for name in ("offered_tokens_per_s", "goodput_tokens_per_s")
+            )
+            other = sum(n for status, n in level["statuses"].items() if str(status) not in {"200", "429"})
+            times = " | ".join(_seconds(level["latency_s"][p]) for p in ("p50", "p95", "p99"))
+            lines.append(f"| {offered:.0%} | {done:.0%} | {level['refused_share']:.0%} | {other} | {times} |")
+    else:
+        lines += [
+            f"| server | highest rate with p99 under {result['limit_s']:g} s, requests/s |",
+            "| --- | --- |",
+        ]
+        for name, rungs in result["ladders"].items():
+            kept = [rung["rate"] for rung in rungs if _keeps(rung, result["limit_s"])]
+            lines.append(
+                f"| {name} | {max(kept):.2f} |" if kept else f"| {name} | below {rungs[0]['rate']:.2f} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def _keeps(rung: dict[str, Any], limit_s: float) -> bool:
+    p99 = rung["latency_s"]["p99"]
+    return p99 is not None and p99 <= limit_s and {str(status) for status in rung["statuses"]} <= {"200"}
+
+
+def _seconds(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def write(result: dict[str, Any], path: Path) -> None:
+    """Plot and table beside the numbers."""
+    (plot_levels if "levels" in result else plot_ladders)(result, path.with_suffix(".png"))
+    path.with_suffix(".md").write_text(table(result), encoding="utf-8")
+
+
 if __name__ == "__main__":
     source = Path(sys.argv[1])
-    read = json.loads(source.read_text(encoding="utf-8"))
-    (plot_levels if "levels" in read else plot_ladders)(read, source.with_suffix(".png"))
+    write(json.loads(source.read_text(encoding="utf-8")), source)

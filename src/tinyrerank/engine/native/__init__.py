@@ -1,8 +1,9 @@
 """The native engine: our own C++ kernels for exactly this architecture, in int8, bf16 or fp32.
 
 ``cpp/`` holds the source. The kernels are chosen when a model is loaded, by what the processor has: AVX-512
-with VNNI (and BF16), AVX2, 64-bit Arm with SDOT, or any other. A sequence's logit is the same, bit for bit, whatever its
-neighbours, their order and the number of threads; it differs a little between modes and processors.
+with VNNI (and BF16), AVX2, 64-bit Arm with SDOT, or any other. A sequence's logit is the same, bit for bit,
+whatever its neighbours, their order and the number of threads; it differs a little between modes and
+processors.
 """
 
 from __future__ import annotations

@@ -63,6 +63,10 @@ def test_a_copy_shares_the_reranker_and_a_pickle_opens_its_own(tiny_folder: Path
     lazy = LazyReranker(str(tiny_folder), max_length=100)
     assert copy.deepcopy(lazy).get() is copy.copy(lazy).get() is lazy.get()
     assert pickle.loads(pickle.dumps(lazy)).get().max_length == 100  # noqa: S301 - our own bytes
+    before = pickle.dumps(LazyReranker(str(tiny_folder)))
+    opened = LazyReranker(str(tiny_folder))
+    opened.get()
+    assert pickle.dumps(opened) == before  # "auto" stays so: the other machine may have another engine
     with Reranker(str(tiny_folder), max_length=60, policy="window") as reranker:
         given = LazyReranker(reranker=reranker)
         assert given.get() is reranker

@@ -72,6 +72,7 @@ class LazyReranker:
         reranker: Reranker | None = None,
     ) -> None:
         self._settings = (model, engine, max_length, policy, threads)
+        self._given = reranker
         self._reranker = reranker
 
     def get(self) -> Reranker:
@@ -112,9 +113,9 @@ class LazyReranker:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if self._reranker is None:
+        if self._given is None:
             return _reopen, self._settings
-        return _reopen, (*settings_of(self._reranker).values(), self._settings[-1])
+        return _reopen, (*settings_of(self._given).values(), self._settings[-1])
 
 
 def settings_of(reranker: Reranker | None) -> dict[str, Any]:

@@ -27,6 +27,7 @@ SECTIONS = {
     "server.md": "Server",
     "conformance.md": "Server",
     "deploy.md": "Server",
+    "robustness.md": "Server",
     "sagemaker.md": "Server",
     "finetuning.md": "Models",
     "performance.md": "Models",

@@ -1,4 +1,7 @@
-"""A server under test as users run it, in a process of its own, and raw sockets to misbehave with."""
+"""A server under test as users run it, in a process of its own, and raw sockets to misbehave with.
+
+A test module takes the fixtures that it needs by name: ``server = server_fixture``.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
+
+import pytest
+
+pytest.importorskip("starlette", reason="needs the extra serve")
+pytest.importorskip("uvicorn", reason="needs the extra serve")
 
 KEY = "the-key-of-the-tests"
 PATIENCE_S = 30.0
@@ -188,3 +196,24 @@ def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
         return port
+
+
+@pytest.fixture(scope="module", name="server")
+def server_fixture(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Iterator[Running]:
+    """Open to all, with small limits."""
+    limits = ["--max-body-bytes", "300000", "--max-header-bytes", "4096", "--body-timeout-s", "1.5"]
+    with serving(tmp_path_factory.mktemp("server"), tiny_folder, *limits) as running:
+        yield running
+
+
+@pytest.fixture(scope="module", name="locked")
+def locked_fixture(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Iterator[Running]:
+    """A server that wants a key."""
+    with serving(tmp_path_factory.mktemp("locked"), tiny_folder, "--api-keys", KEY) as running:
+        yield running
+
+
+@pytest.fixture(scope="module", name="expected")
+def expected_fixture(server: Running) -> list[float]:
+    """Scores of the ordinary request."""
+    return server.scores()

@@ -8,7 +8,10 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from serve_harness import BODY, Running, head, receive
+from serve_harness import BODY, Running, expected_fixture, head, receive, server_fixture
+
+server = server_fixture
+expected = expected_fixture
 
 TEXT = json.dumps(BODY)
 DEEP = 200_000

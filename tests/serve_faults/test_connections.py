@@ -8,7 +8,10 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
-from serve_harness import BODY, Running, head, receive, serving, until
+from serve_harness import BODY, Running, expected_fixture, head, receive, server_fixture, serving, until
+
+server = server_fixture
+expected = expected_fixture
 
 DATA = json.dumps(BODY).encode()
 

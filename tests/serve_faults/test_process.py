@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serve_harness import BODY, Answer, Running, head, receive, serving, until
+from serve_harness import BODY, Answer, Running, head, receive, server_fixture, serving, until
+
+server = server_fixture
 
 # The server with an engine that does what a document asks for: the word ``boom`` in it makes the engine
 # raise, ``nan`` makes its logit NaN, ``die`` kills the engine's thread.

@@ -6,7 +6,10 @@ import json
 from urllib.parse import quote
 
 import pytest
-from serve_harness import BODY, KEY, Running, head, receive, until
+from serve_harness import BODY, KEY, Running, head, locked_fixture, receive, server_fixture, until
+
+server = server_fixture
+locked = locked_fixture
 
 RANK = (
     "/v1/rerank",

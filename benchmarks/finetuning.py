@@ -146,6 +146,11 @@ def manifest(model: Path) -> dict[str, Any]:
     return {key: content[key] for key in ("settings", "report") if key in content}
 
 
+def teacher_name(folder: Path) -> str:
+    """Of a folder, or of the package that it is the ``model`` of."""
+    return folder.parent.name if folder.name == "model" else folder.name
+
+
 def mean(values: Values) -> float:
     """Over queries."""
     return sum(values.values()) / len(values)
@@ -159,14 +164,15 @@ def p_value(values: Values, other: Values) -> float:
 
 def tables(results: dict[str, Any]) -> str:
     """Markdown of all figures."""
-    lines = ["| set | queries | system | NDCG@10 | against the start | p | minutes a run |"]
-    lines += ["| --- | --: | --- | --: | --: | --: | --: |"]
+    lines = ["| set | queries | system | NDCG@10 | start, same queries | difference | p | minutes a run |"]
+    lines += ["| --- | --: | --- | --: | --: | --: | --: | --: |"]
     for name, found in results["sets"].items():
         values = found["values"]
         for system, by_query in values.items():
             start = {q: values["start"][q] for q in by_query}
             gain = mean(by_query) - mean(start)
             row = [name, str(len(by_query)), system, f"{mean(by_query):.4f}"]
+            row += [f"{mean(start):.4f}" if system != "start" else ""]
             row += [f"{gain:+.4f}" if system != "start" else ""]
             row += [f"{p_value(by_query, start):.4f}" if system != "start" else ""]
             took = [s for s in found["seconds"].get(system, []) if s]
@@ -216,7 +222,7 @@ def main() -> None:
     start = resolve_model(args.model)
     settings = {k: v for k, v in vars(args).items() if k in {"folds", "ranked_folds", "n_queries"}}
     settings |= {"elsewhere": args.elsewhere.name if args.elsewhere else "", "threads": args.threads}
-    settings |= {"start": sha256(start / "model.safetensors"), "teacher": args.teacher.name}
+    settings |= {"start": sha256(start / "model.safetensors"), "teacher": teacher_name(args.teacher)}
     results: dict[str, Any] = {"settings": settings, **surroundings(), "sets": {}}
     for folder in args.sets:
         results["sets"][folder.name] = one_set(folder, args, start)

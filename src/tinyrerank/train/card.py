@@ -100,7 +100,8 @@ def model_card(manifest: dict[str, Any]) -> str:
             f"the similarities of {t['folder']}"
             + (" and a cross-encoder from it" if t["cross_weight"] else "")
             for t in recipe["teacher"]
-        ),
+        )
+        + (f" and BM25 x {bm25:g}" if (bm25 := recipe["mine"]["bm25_weight"]) else ""),
         cpu=manifest["machine"]["cpu"],
         revision=manifest["revision"][:12],
         data="\n".join(f"| {name} | {_LICENCES.get(name, 'see the data README')} |" for name in names),

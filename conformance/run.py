@@ -85,13 +85,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def environment(folder: Path, name: str) -> Path:
     """The interpreter of an environment, which is made from its pinned requirements if it is not there."""
-    python = folder / name / "bin" / "python"
-    if not python.exists():
+    python, unfinished = folder / name / "bin" / "python", folder / f"{name}.unfinished"
+    if unfinished.exists() or not python.exists():
         print(f"making environment {name} in {folder / name}", file=sys.stderr)
+        folder.mkdir(parents=True, exist_ok=True)
+        unfinished.touch()
         run = [sys.executable, "-m", "venv", str(folder / name)]
         subprocess.run(run, check=True)  # noqa: S603 - our own interpreter
         requirements = str(HERE / "requirements" / f"{name}.txt")
         subprocess.run([str(python), "-m", "pip", "install", "-q", "-r", requirements], check=True)  # noqa: S603
+        unfinished.unlink()
     return python
 
 

@@ -212,7 +212,7 @@ def main() -> None:
     add("--ranked-folds", type=int, help="rank the queries of so many folds only (default: all)")
     add("--minutes", type=float, default=5.0)
     add("--epochs", type=float, default=2.0)
-    add("--learning-rate", type=float, default=2e-4)
+    add("--learning-rate", type=float, default=1e-4)
     add("--n-queries", type=int, default=1500)
     add("--max-length", type=int, default=160)
     add("--threads", type=int, default=1)

@@ -76,7 +76,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         add("--cache", type=Path, default=Path("runs/cache"), metavar="DIR", help="embeddings by teachers")
         add("--minutes", type=float, default=5.0, help="training at most (default: 5)")
         add("--epochs", type=float, default=4.0, help="times every list is seen at most (default: 4)")
-        add("--learning-rate", type=float, default=2e-4, metavar="RATE", help="peak (default: 2e-4)")
+        add("--learning-rate", type=float, default=1e-4, metavar="RATE", help="peak (default: 1e-4)")
         add("--max-length", type=int, default=256, metavar="N", help="tokens of a pair (default: 256)")
         add("--held-out", type=float, default=0.3, metavar="SHARE", help="of queries (default: 0.3)")
         add(

@@ -74,7 +74,7 @@ class TuneSettings:
 
     minutes: float = 5.0
     epochs: float = 4.0
-    learning_rate: float = 2e-4
+    learning_rate: float = 1e-4
     max_length: int = 256
     tokens: int = 4096
     held_out: float = 0.3

@@ -116,7 +116,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def make_requests(n: int) -> list[tuple[str, list[str]]]:
-    """Queries and passages of the sample corpus, from a seed, in the mix of sizes."""
+    """Queries and passages of the sample corpus, from a seed, in the mix of sizes.
+
+    Every passage ends with a number of its own: equal pairs that wait together would be computed only once.
+    """
     titles, passages = [], []
     for path in sorted(CORPUS.glob("*.md")):
         for part in path.read_text(encoding="utf-8").split("\n## ")[1:]:
@@ -127,7 +130,8 @@ def make_requests(n: int) -> list[tuple[str, list[str]]]:
     found = []
     for _ in range(n):
         size = rng.choices(list(SIZES), list(SIZES.values()))[0]
-        found.append((f"{rng.choice(titles)}?", rng.choices(passages, k=size)))
+        texts = [f"{text} {rng.randrange(10**9)}" for text in rng.choices(passages, k=size)]
+        found.append((f"{rng.choice(titles)}?", texts))
     return found
 
 

@@ -31,7 +31,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from openloop import Shot, fire, summary
+from openloop import MARK, Shot, fire, summary
 
 HERE = Path(__file__).resolve().parent
 CORPUS = HERE.parent / "examples" / "corpus"
@@ -118,7 +118,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def make_requests(n: int) -> list[tuple[str, list[str]]]:
     """Queries and passages of the sample corpus, from a seed, in the mix of sizes.
 
-    Every passage ends with a number of its own: equal pairs that wait together would be computed only once.
+    A server may compute equal pairs that wait together once, so every passage ends with a number of its own and
+    every query with a mark that turns into a number when it is sent.
     """
     titles, passages = [], []
     for path in sorted(CORPUS.glob("*.md")):
@@ -131,7 +132,7 @@ def make_requests(n: int) -> list[tuple[str, list[str]]]:
     for _ in range(n):
         size = rng.choices(list(SIZES), list(SIZES.values()))[0]
         texts = [f"{text} {rng.randrange(10**9)}" for text in rng.choices(passages, k=size)]
-        found.append((f"{rng.choice(titles)}?", texts))
+        found.append((f"{rng.choice(titles)}? {MARK.decode()}", texts))
     return found
 
 

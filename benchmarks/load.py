@@ -118,8 +118,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def make_requests(n: int) -> list[tuple[str, list[str]]]:
     """Queries and passages of the sample corpus, from a seed, in the mix of sizes.
 
-    A server may compute equal pairs that wait together once, so every passage ends with a number of its own and
-    every query with a mark that turns into a number when it is sent.
+    A server may compute equal pairs that wait together once, so every passage ends with a number of its own,
+    and every query with a mark that turns into a number when it is sent.
     """
     titles, passages = [], []
     for path in sorted(CORPUS.glob("*.md")):

@@ -14,6 +14,14 @@ Document = str | Mapping[str, Any]
 Policy = Literal["truncate", "window", "refuse"]
 
 
+def sigmoid(logit: float) -> float:
+    """A logit as a score in 0..1, the only place that does it for one number; never overflows."""
+    if logit >= 0:
+        return 1.0 / (1.0 + math.exp(-logit))
+    z = math.exp(logit)
+    return z / (1.0 + z)
+
+
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """What the model read of one document; nothing is cut without one.
@@ -58,10 +66,7 @@ class Hit:
     @property
     def score(self) -> float:
         """The logit through a sigmoid, in 0..1. A view: two logits may share a score, never the order."""
-        if self.logit >= 0:
-            return 1.0 / (1.0 + math.exp(-self.logit))
-        z = math.exp(self.logit)
-        return z / (1.0 + z)
+        return sigmoid(self.logit)
 
 
 @dataclass(frozen=True, slots=True)

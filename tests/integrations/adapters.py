@@ -192,8 +192,8 @@ def dspy(**settings: Any) -> Rerank:
 
 def fastembed(**settings: Any) -> Rerank:
     pytest.importorskip("fastembed", reason="fastembed is not installed")
-    from tinyrerank.integrations.base import sigmoid
     from tinyrerank.integrations.fastembed import TinyrerankTextCrossEncoder
+    from tinyrerank.types import sigmoid
 
     top_n = settings.pop("top_n", None)
     encoder = TinyrerankTextCrossEncoder(settings.pop("model"), **settings)

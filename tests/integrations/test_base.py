@@ -13,7 +13,8 @@ import pytest
 
 from tinyrerank import Reranker
 from tinyrerank.errors import MissingExtraError, MissingFrameworkError
-from tinyrerank.integrations.base import LazyReranker, receipt_of, sigmoid
+from tinyrerank.integrations.base import LazyReranker, receipt_of
+from tinyrerank.types import sigmoid
 
 FRAMEWORKS = {
     "llama_index": ("llama_index.core.bridge.pydantic", "llama-index"),

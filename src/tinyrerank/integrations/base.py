@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Sequence
 from typing import Any, ClassVar, Self, TypedDict
 from weakref import WeakValueDictionary
 
 from tinyrerank.reranker import Reranker
-from tinyrerank.types import Document, Hit, Policy, Ranking
+from tinyrerank.types import Document, Hit, Policy, Ranking, sigmoid
 
 #: The key under which metadata carries the :class:`ReceiptDict`.
 RECEIPT_KEY = "tinyrerank"
@@ -128,14 +127,6 @@ def settings_of(reranker: Reranker | None) -> dict[str, Any]:
         "max_length": reranker.max_length,
         "policy": reranker.policy,
     }
-
-
-def sigmoid(logit: float) -> float:
-    """A logit as a score in 0..1, as :attr:`tinyrerank.types.Hit.score` has it."""
-    if logit >= 0:
-        return 1.0 / (1.0 + math.exp(-logit))
-    z = math.exp(logit)
-    return z / (1.0 + z)
 
 
 def _reopen(

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from tinyrerank.types import Policy
+from tinyrerank.types import Policy, sigmoid
 
 Side: TypeAlias = Literal["left", "right"]
 
@@ -116,12 +116,7 @@ class Outcome:
         """The logit, or its sigmoid; with a problem 0, or for raw scores the lowest float32."""
         if self.problem is not None:
             return LOWEST if raw else 0.0
-        if raw:
-            return self.logit
-        if self.logit >= 0:
-            return 1.0 / (1.0 + math.exp(-self.logit))
-        z = math.exp(self.logit)
-        return z / (1.0 + z)
+        return self.logit if raw else sigmoid(self.logit)
 
 
 #: Raw score of a document that was not scored: JSON has no infinity.

@@ -35,10 +35,11 @@ def train(stage: Stage, until: int) -> None:
 
 @pytest.mark.parametrize("average", [0.0, 0.9])
 @pytest.mark.parametrize("killed_at", [1, 23, 48])
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
-    tmp_path: Path, killed_at: int, average: float
+    tmp_path: Path, killed_at: int, average: float, optimizer: str
 ) -> None:
-    recipe = replace(RECIPE, average=average)
+    recipe = replace(RECIPE, average=average, optimizer=optimizer)
     straight = Stage(linear(), recipe, tmp_path / "straight", "key")
     train(straight, 60)
     first = Stage(linear(), recipe, tmp_path / "killed", "key")
@@ -117,7 +118,23 @@ def test_the_rate_of_the_schedule_is_the_rate_of_the_optimizer(tmp_path: Path) -
     train(stage, 20)
     expected = stage.rate()
     train(stage, 21)
-    assert [group["lr"] for group in stage.optimizer.param_groups] == [expected] * 2
+    assert [group["lr"] for group in stage.optimizers[0].param_groups] == [expected] * 2
+
+
+def test_muon_turns_every_direction_of_a_matrix_by_the_same_angle(tmp_path: Path) -> None:
+    model = nn.Linear(16, 8, bias=False)
+    before = model.weight.detach().clone()
+    stage = Stage(model, replace(RECIPE, optimizer="muon", weight_decay=0.0, warmup=0.0), tmp_path, "key")
+    (model.weight * torch.randn(8, 16) * torch.logspace(0, -1, 8)[:, None]).sum().backward()
+    stage.update()
+    turned = torch.linalg.svdvals(model.weight.detach() - before)
+    # AdamW's size: 0.2 a cell, which is 0.2 sqrt(16) for each direction of 8 x 16; the iteration is rough.
+    assert turned / (0.1 * 0.2 * 4) == pytest.approx(torch.ones(8).numpy(), abs=0.35)
+
+
+def test_an_unknown_optimizer_is_named_with_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"'sgd'.*adamw, muon"):
+        Stage(linear(), replace(RECIPE, optimizer="sgd"), tmp_path, "key")
 
 
 def test_minutes_end_a_stage_before_its_steps_do(tmp_path: Path) -> None:

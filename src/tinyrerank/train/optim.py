@@ -59,6 +59,43 @@ def set_dropout(model: nn.Module, p: float) -> None:
             module.p = p
 
 
+def make_optimizers(
+    named: list[tuple[str, nn.Parameter]], recipe: StageRecipe
+) -> list[torch.optim.Optimizer]:
+    """AdamW for all parameters, or Muon for the matrices between embeddings and classifier.
+
+    Muon (Jordan et al. 2024) steps along the orthogonalized momentum of a whole matrix; its steps are scaled
+    to the size of AdamW's (Liu et al. 2025, arXiv 2502.16982), so that both share one learning rate.
+
+    Raises:
+        DataError: the recipe names another optimizer.
+    """
+    if recipe.optimizer not in ("adamw", "muon"):
+        raise DataError(f"unknown optimizer {recipe.optimizer!r}; known: adamw, muon")
+
+    def is_matrix(name: str, parameter: nn.Parameter) -> bool:
+        outer = "embeddings" in name or "classifier" in name
+        return recipe.optimizer == "muon" and parameter.ndim == 2 and not outer
+
+    rest = [p for n, p in named if not is_matrix(n, p)]
+    groups = [
+        {"params": [p for p in rest if p.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    rate = recipe.learning_rate
+    made: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), eps=1e-6, fused=True)
+    ]
+    if recipe.optimizer == "muon":
+        matrices = [p for n, p in named if is_matrix(n, p)]
+        made.append(
+            torch.optim.Muon(
+                matrices, lr=rate, weight_decay=recipe.weight_decay, adjust_lr_fn="match_rms_adamw"
+            )
+        )
+    return made
+
+
 class Stage:
     """Optimizer state of one stage over one model.
 
@@ -72,15 +109,7 @@ class Stage:
     def __init__(self, model: nn.Module, recipe: StageRecipe, folder: Path, key: str) -> None:
         self.model, self.recipe, self.folder, self.key = model, recipe, folder, key
         named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
-        decayed = [p for _, p in named if p.ndim > 1]
-        plain = [p for _, p in named if p.ndim <= 1]
-        groups = [
-            {"params": decayed, "weight_decay": recipe.weight_decay},
-            {"params": plain, "weight_decay": 0.0},
-        ]
-        self.optimizer = torch.optim.AdamW(
-            groups, lr=recipe.learning_rate, betas=(0.9, 0.98), eps=1e-6, fused=True
-        )
+        self.optimizers = make_optimizers(named, recipe)
         self.average = [p.detach().clone() for _, p in named] if recipe.average else []
         self.parameters = [p for _, p in named]
         self.step = 0
@@ -106,10 +135,11 @@ class Stage:
     def update(self) -> None:
         """One step on the gradients at hand: clip, optimizer, average."""
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.rate()
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = self.rate()
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
         if self.average and self.step % _AVERAGE_EVERY == 0:
             decay = min(self.recipe.average, (1 + self.step) / (10 + self.step)) ** _AVERAGE_EVERY
             torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1 - decay)
@@ -151,7 +181,7 @@ class Stage:
             "step": self.step,
             "elapsed_s": self.elapsed_s,
             "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "average": self.average,
         }
         partial = self.folder / "checkpoint.partial"
@@ -172,7 +202,8 @@ class Stage:
         if state["key"] != self.key:
             raise DataError(f"{path}: made by another recipe; delete it, or choose another --work folder")
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
         self.average = state["average"]
         self.step, self.elapsed_s = state["step"], state["elapsed_s"]
         self._tick = time.monotonic()

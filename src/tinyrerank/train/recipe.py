@@ -138,7 +138,8 @@ class StageRecipe:
         learning_rate: peak.
         warmup: share of the steps over which the rate rises.
         fall: last share of the steps, over which the rate falls to nothing.
-        weight_decay: AdamW's.
+        optimizer: "adamw", or "muon" for matrices between embeddings and classifier and AdamW for the rest.
+        weight_decay: of matrices, in units of the learning rate.
         max_length: tokens a pair (query and document) at most.
         other_lengths: of which, or ``max_length``, every step draws its own (ranking stages).
         bare_share: share of steps whose texts lose all punctuation (ranking stages).
@@ -160,6 +161,7 @@ class StageRecipe:
     learning_rate: float = 2e-4
     warmup: float = 0.05
     fall: float = 1.0
+    optimizer: str = "adamw"
     weight_decay: float = 0.01
     max_length: int = 256
     other_lengths: list[int] = field(default_factory=list)

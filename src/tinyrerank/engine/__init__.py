@@ -117,7 +117,10 @@ def _loader(name: str) -> Callable[..., Engine]:
     except (ImportError, OSError) as error:  # a shared library that does not load here
         raise EngineError(f"the {name} engine cannot be loaded here: {error}") from error
     if module.__file__ is None:  # only its sources are here
-        raise EngineError(f"the {name} engine is not part of this installation: it was not built")
+        raise EngineError(
+            f"the {name} engine was not built when tinyrerank was installed: install a C++ compiler and "
+            "install again, or use ONNX Runtime: pip install 'tinyrerank[onnx]'"
+        )
     loader: Callable[..., Engine] = module.load
     return loader
 

@@ -148,7 +148,8 @@ class StageRecipe:
         long_share: share of lists whose documents are hidden in longer ones (ranking stages).
         long_tokens: tokens of those at most, drawn step by step on a logarithmic scale from twice
             ``max_length``; each runs twice, so that memory holds one micro-batch at a time.
-        quantize_share: last share of the steps that sees int8 weights.
+        quantize_share: last share of the steps that computes with int8 weights and 8-bit activations, as the
+            native engine will.
         average: decay of the running average of weights; 0 keeps the last weights.
         dropout: of the student while it trains.
         looks: times that the held-out lists are ranked on the way (ranking stages).

@@ -57,6 +57,16 @@ def test_auto_without_any_engine_says_why_each_fails(
         load_engine(tiny_folder)
 
 
+def test_a_native_engine_that_was_not_built_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in [name for name in sys.modules if name.startswith("tinyrerank.engine.native")]:
+        monkeypatch.delitem(sys.modules, module)
+    forget(monkeypatch, "tinyrerank.engine.native._native")
+    native = {status.name: status for status in available_engines()}["native"]
+    assert not native.works
+    assert "compiler" in native.detail
+    assert "tinyrerank[onnx]" in native.detail
+
+
 def test_auto_takes_an_engine_that_knows_the_options(tiny_folder: Path) -> None:
     pytest.importorskip("torch")
     assert load_engine(tiny_folder, device="cpu").name == "torch"

@@ -9,6 +9,7 @@ import os
 import platform
 import re
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -136,13 +137,15 @@ def _packages() -> Iterator[Check]:
         extra = re.search(r"extra\s*==\s*['\"]([\w.-]+)['\"]", requirement)
         if name and name[0] != "tinyrerank" and (extra is None or extra[1] != "dev"):
             extras.setdefault(name[0], []).append(extra[1] if extra else "")
+    sizes = Counter(extra for of in extras.values() for extra in of)
     for package, of in extras.items():
         wanted = ", ".join(sorted(set(of) - {""}))
         core = "" in of
         try:
             version = metadata.version(package)
         except metadata.PackageNotFoundError:
-            fix = "pip install tinyrerank" if core else f"pip install 'tinyrerank[{min(of)}]'"
+            smallest = min(of, key=lambda extra: (sizes[extra], extra))
+            fix = "pip install tinyrerank" if core else f"pip install 'tinyrerank[{smallest}]'"
             yield Check("packages", package, False, f"not installed: {fix}")
         else:
             yield Check("packages", package, True, version + ("" if core else f"  (extra {wanted})"))

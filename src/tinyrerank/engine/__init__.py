@@ -27,6 +27,10 @@ __all__ = [
 ENGINES = ("native", "onnx", "torch")
 #: The library that an engine stands on, and the extra that brings it.
 _LIBRARIES = {"onnx": ("onnxruntime", "onnx"), "torch": ("torch", "torch")}
+_NOT_BUILT = (
+    "it was not built when tinyrerank was installed: install a C++ compiler (GCC 11, Clang 13 or later) and "
+    "then tinyrerank again, or pip install 'tinyrerank[onnx]'"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,16 +115,13 @@ def _loader(name: str) -> Callable[..., Engine]:
     except ModuleNotFoundError as error:
         if name in _LIBRARIES and error.name == _LIBRARIES[name][0]:
             raise MissingExtraError(f"the {name} engine", _LIBRARIES[name][1]) from None
+        if error.name == "tinyrerank.engine.native._native":
+            raise EngineError(_NOT_BUILT) from None
         raise EngineError(
             f"the {name} engine is not part of this installation (no module {error.name})"
         ) from None
     except (ImportError, OSError) as error:  # a shared library that does not load here
         raise EngineError(f"the {name} engine cannot be loaded here: {error}") from error
-    if module.__file__ is None:  # only its sources are here
-        raise EngineError(
-            f"the {name} engine was not built when tinyrerank was installed: install a C++ compiler and "
-            "install again, or use ONNX Runtime: pip install 'tinyrerank[onnx]'"
-        )
     loader: Callable[..., Engine] = module.load
     return loader
 

@@ -15,7 +15,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from tinyrerank.engine.native import _native
+import tinyrerank.engine.native._native as _native  # noqa: PLR0402 - where it was not built, its name is told
 from tinyrerank.engine.native.prepare import prepare
 from tinyrerank.engine.packing import check
 from tinyrerank.engine.threads import thread_count

@@ -6,7 +6,7 @@ Clients send requests of 5 to 200 passages in several wire formats, one in five 
 cache knows; now and then a malformed body, an unknown model, a short deadline, or they hang up. Every score
 of a known pair is compared with the library's. Resident memory of the whole server is read every five
 seconds; growth is the median of the last tenth over that of the first tenth after the warm-up, in which the
-score cache fills.
+score cache fills. It need not be quiet: nothing is timed.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from load import make_requests, serving
 from tinyrerank import Reranker
 
 TOLERANCE = 2e-6
+#: Scores that the server remembers: fewer than it is asked for, so that some are forgotten all the time.
+CACHE = 2000
 PATHS = {"jina": "/v1/rerank", "cohere": "/v2/rerank", "tei": "/tei/rerank", "infinity": "/infinity/rerank"}
 
 
@@ -42,6 +44,14 @@ class Tally:
     changed: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+@dataclass(frozen=True, slots=True)
+class Pauses:
+    """How long a client waits between requests on average, and when all of them end."""
+
+    mean_s: float
+    stop: threading.Event = field(default_factory=threading.Event)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +72,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--warmup-minutes", type=float, default=3.0)
     parser.add_argument("--threads", type=int, default=2, help="of the engine")
     parser.add_argument("--clients", type=int, default=4)
+    parser.add_argument(
+        "--per-s", type=float, default=10.0, help="requests per second at most, of all clients"
+    )
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--out", type=Path, help="folder for soak.json and soak.png")
     args = parser.parse_args(argv)
     known = expected(args.threads)
     command = [sys.executable, "-m", "tinyrerank", "serve", "--threads", str(args.threads)]
-    command += ["--workers", str(args.workers), "--log-level", "warning"]
+    command += ["--workers", str(args.workers), "--log-level", "warning", "--cache-entries", str(CACHE)]
     tally, memory = Tally(), []
     with serving(command) as port:
-        stop = threading.Event()
+        pauses = Pauses(args.clients / args.per_s)
         clients = [
-            threading.Thread(target=client, args=(port, known, seed, tally, stop))
+            threading.Thread(target=client, args=(port, known, random.Random(seed), tally, pauses))
             for seed in range(args.clients)
         ]
         for each in clients:
@@ -80,8 +93,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         start = time.monotonic()
         while (now := time.monotonic() - start) < 60 * args.minutes:
             memory.append((round(now, 1), resident_mb(command)))
-            stop.wait(min(5.0, 60 * args.minutes - now))
-        stop.set()
+            pauses.stop.wait(min(5.0, 60 * args.minutes - now))
+        pauses.stop.set()
         for each in clients:
             each.join()
     result = summarize(args, tally, memory)
@@ -102,6 +115,10 @@ def summarize(args: argparse.Namespace, tally: Tally, memory: list[tuple[float, 
         "minutes": args.minutes,
         "warmup_minutes": args.warmup_minutes,
         "workers": args.workers,
+        "threads": args.threads,
+        "clients": args.clients,
+        "per_s": args.per_s,
+        "cache_entries": CACHE,
         "requests": sum(tally.statuses.values()),
         "statuses": dict(sorted(tally.statuses.items())),
         "scores_compared": tally.compared,
@@ -126,10 +143,9 @@ def expected(threads: int) -> list[Known]:
     return found
 
 
-def client(port: int, known: list[Known], seed: int, tally: Tally, stop: threading.Event) -> None:
-    """One client: a request after the other until told to stop."""
-    rng = random.Random(seed)
-    while not stop.is_set():
+def client(port: int, known: list[Known], rng: random.Random, tally: Tally, pauses: Pauses) -> None:
+    """One client: a request after the other, with pauses of random length before, until told to stop."""
+    while not pauses.stop.wait(rng.expovariate(1 / pauses.mean_s)):
         try:
             kind = rng.choices(["ask", "fresh", "bad", "model", "deadline", "leave"], [66, 20, 4, 3, 4, 3])[0]
             status = act(port, rng.choice(known), kind, rng, tally)

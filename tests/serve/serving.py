@@ -59,6 +59,12 @@ class Gate:
         self._engine.close()
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the event loop go on until something has happened on it."""
+    while not condition():  # noqa: ASYNC110 - what happens is inside the server, and sets no event
+        await asyncio.sleep(0)
+
+
 @contextlib.asynccontextmanager
 async def running(
     folder: Path, *, gated: bool = False, tracing: Tracing | None = None, **changes: Any

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import httpx
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from serving import DOCUMENTS, Gate, Talk, running, talk_fixture
+from serving import DOCUMENTS, Gate, Talk, running, talk_fixture, until
 
 from tinyrerank.reranker import Reranker
 from tinyrerank.serve.service import Service
@@ -24,12 +23,6 @@ TEXT = st.text(alphabet="abc moontide?.\n\U0001f600", max_size=60)
 
 def body(documents: list[str], **extra: Any) -> dict[str, Any]:
     return {"query": QUERY, "documents": documents, "raw_scores": True, "return_documents": False, **extra}
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Let the event loop go on until something has happened on it."""
-    while not condition():  # noqa: ASYNC110 - what happens is inside the server, and sets no event
-        await asyncio.sleep(0)
 
 
 def scores(response: httpx.Response) -> dict[int, float]:

@@ -36,7 +36,7 @@ def batches(lanes: Lanes) -> list[list[Item]]:
     lanes.close()
     taken = []
     while lanes.take():
-        taken.append([part.item for part in lanes.taken[0]])
+        taken.append([part.item for part in lanes.taken.parts])
     return taken
 
 
@@ -91,12 +91,27 @@ def test_the_windows_of_a_long_document_come_in_turns_with_other_requests() -> N
     lanes.close()
     taken = []
     while lanes.take():
-        taken.append([(part.item.key, part.first, part.end, part.last) for part in lanes.taken[0]])
+        taken.append([(part.item.key, part.first, part.end, part.last) for part in lanes.taken.parts])
     windows = [part for batch in taken for part in batch if part[0] == b"w"]
     assert [(first, end) for _, first, end, _ in windows] == [(0, 1), (1, 2), (2, 3), (3, 4), (4, 6)]
     assert [last for *_, last in windows] == [False] * 4 + [True]
     place = next(i for i, batch in enumerate(taken) if any(part[0] == b"\0" for part in batch))
     assert place <= 2
+
+
+def test_a_long_request_is_overtaken_by_as_many_tokens_as_it_has_and_no_more() -> None:
+    lanes = Lanes(100)
+    long, short = Waiter(), Waiter()
+    lanes.put("c", object(), items([10] * 40, long))
+    order = []
+    for _ in range(200):
+        for _ in range(10):
+            lanes.put("c", object(), items([10], short))
+        assert lanes.take()
+        order += [part.item.waiters[0][0] for part in lanes.taken.parts]
+    last = len(order) - 1 - order[::-1].index(long)
+    assert order[: last + 1].count(short) <= 40 + 10
+    assert order[10:20] == [short] * 10
 
 
 def test_unwanted_items_are_dropped_and_reported() -> None:
@@ -105,8 +120,7 @@ def test_unwanted_items_are_dropped_and_reported() -> None:
     gone.closed = True
     lanes.put("c", object(), [*items([10, 10], gone), *items([10], here)])
     assert lanes.take()
-    batch, dropped = lanes.taken
-    assert [len(batch), len(dropped)] == [1, 2]
+    assert [len(lanes.taken.parts), len(lanes.taken.dropped)] == [1, 2]
 
 
 def test_take_waits_for_work_without_polling() -> None:
@@ -155,19 +169,67 @@ def test_a_client_gets_in_though_another_has_filled_the_queue() -> None:
     assert admission.admit("modest", 500).tokens == 500
 
 
-def test_the_time_to_come_back_follows_the_measured_speed() -> None:
+def refused(admission: Admission, tokens: int) -> int:
+    with pytest.raises(OverloadedError) as caught:
+        admission.admit("a", tokens)
+    return caught.value.retry_after_s
+
+
+@pytest.mark.parametrize(("speed", "seconds"), [(105, 10), (1100, 1)])
+def test_the_time_to_come_back_follows_the_measured_speed(speed: int, seconds: int) -> None:
     rate = DrainRate()
     admission = Admission(4000, rate)
     for _ in range(4):
         admission.admit("a", 1000)
-    seconds = []
-    for speed in (105, 1100):
-        for _ in range(20):
-            rate.measured(speed, 1.0)
-        with pytest.raises(OverloadedError) as caught:
-            admission.admit("a", 1000)
-        seconds.append(caught.value.retry_after_s)
-    assert seconds == [10, 1]
+    rate.measured(speed, 1.0)
+    assert refused(admission, 1000) == seconds
+
+
+def test_those_who_are_sent_away_are_not_all_told_to_come_back_at_the_same_time() -> None:
+    now = 0.0
+    rate = DrainRate(1000.0)
+    admission = Admission(4000, rate, clock=lambda: now)
+    for _ in range(4):
+        admission.admit("a", 1000)
+    assert [refused(admission, 1000) for _ in range(8)] == [1, 2, 3, 4, 5, 5, 5, 5]
+    now = 3.5
+    assert refused(admission, 1000) == 2
+
+
+def test_a_large_request_is_let_in_whenever_a_small_one_is() -> None:
+    admission = Admission(4000, DrainRate())
+    for _ in range(3):
+        admission.admit("a", 1000)
+    large = admission.admit("a", 100_000)
+    assert large.tokens == 1000
+    large.close()
+    admission.admit("a", 1)
+    for tokens in (1, 1000):
+        refused(admission, tokens)
+
+
+def test_the_bound_in_seconds_follows_the_measured_speed() -> None:
+    rate = DrainRate(1000.0)
+    admission = Admission(4000, rate, max_s=2.0)
+    assert admission.limit == 2000
+    rate.measured(500, 1.0)
+    assert admission.limit == 1000
+    for _ in range(20):
+        rate.measured(9000, 1.0)
+    assert admission.limit == 4000
+
+
+def test_small_batches_of_an_engine_with_little_to_do_do_not_make_it_look_slow() -> None:
+    rate = DrainRate(1000.0)
+    rate.measured(8000, 1.0)
+    for _ in range(1000):
+        rate.measured(20, 0.01, full=False)
+    assert rate.tokens_per_s == 8000
+    rate.measured(2000, 0.1, full=False)
+    assert rate.tokens_per_s > 8000
+    for _ in range(100):
+        rate.measured(20, 1.0, full=False)
+    assert rate.tokens_per_s == pytest.approx(20)
 
 
 @settings(deadline=None)
@@ -202,11 +264,13 @@ def test_a_request_reserves_what_it_has_in_the_queue_and_no_more_than_its_part()
         job = Job(3, ticket, 3000, 1000)
         assert ticket.tokens == 1000
         job.queued(1200, 1000)
-        assert ticket.tokens == 1200
+        assert ticket.tokens == 1000
         job.settle(0, Outcome(1.0))
         job.left_queue(1200)
         assert ticket.tokens == 1000
-        job.queued(100, 2000)
+        job.queued(100, 1500)
+        assert ticket.tokens == 600
+        job.all_queued()
         assert ticket.tokens == 100
         job.close()
         job.settle(1, Outcome(1.0))

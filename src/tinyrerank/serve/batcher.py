@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tinyrerank.reranker import Reranker
-from tinyrerank.serve.lanes import Item, Lanes, Part
+from tinyrerank.serve.lanes import Item, Lanes, Part, Taken
 from tinyrerank.serve.request import Outcome, Problem
 from tinyrerank.text.pairs import EncodedPair
 
@@ -31,6 +31,8 @@ class Batch:
         tokens: computed.
         started: monotonic seconds.
         finished: monotonic seconds.
+        free: monotonic seconds when the engine was free for it and there was work.
+        full: whether there was at least half as much to compute as a batch may hold.
         error: what went wrong with the batch as a whole, after which its parts were computed one by one.
     """
 
@@ -40,6 +42,8 @@ class Batch:
     tokens: int
     started: float
     finished: float
+    free: float
+    full: bool
     error: BaseException | None = None
 
 
@@ -61,6 +65,8 @@ class Batcher:
         self._packer = reranker.encoder()
         self._deliver = deliver
         self._stopping = False
+        self._batch_tokens = batch_tokens
+        self._finished = 0.0
         self._thread = self._new_thread()
 
     def start(self) -> None:
@@ -82,21 +88,24 @@ class Batcher:
         """Run until stopped; whatever kills the thread costs its batch alone."""
         try:
             while self.lanes.take():
-                self._deliver(self._computed(*self.lanes.taken))
+                self._deliver(self._computed(self.lanes.taken))
         except BaseException as error:  # noqa: BLE001 - also what is raised into the thread from outside
             if self._stopping:
                 return
             _log.exception("the engine's thread died and is started anew")
             self.restarts += 1
-            parts, dropped = self.lanes.taken
+            taken = self.lanes.taken
             now = time.perf_counter()
-            items = [_failed(part.item) for part in parts]
+            items = [_failed(part.item) for part in taken.parts]
             self._thread = self._new_thread()
             self._thread.start()
-            self._deliver(Batch(items, [_FAILURE] * len(items), dropped, 0, now, now, error))
+            failures = [_FAILURE] * len(items)
+            self._deliver(Batch(items, failures, taken.dropped, 0, now, now, now, full=False, error=error))
 
-    def _computed(self, parts: list[Part], dropped: list[Item]) -> Batch:
+    def _computed(self, taken: Taken) -> Batch:
+        parts = taken.parts
         started = time.perf_counter()
+        free = started if taken.waited else self._finished or started
         error: Exception | None = None
         try:
             self._compute(parts)
@@ -108,7 +117,9 @@ class Batcher:
         items = [part.item for part in parts if part.last or part.item.failed]
         outcomes = [_outcome(item) for item in items]
         tokens = sum(part.tokens for part in parts)
-        return Batch(items, outcomes, dropped, tokens, started, time.perf_counter(), error)
+        self._finished = time.perf_counter()
+        full = taken.left or 2 * tokens >= self._batch_tokens
+        return Batch(items, outcomes, taken.dropped, tokens, started, self._finished, free, full, error)
 
     def _compute_alone(self, part: Part) -> None:
         try:

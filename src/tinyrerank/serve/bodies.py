@@ -6,17 +6,62 @@ import asyncio
 import contextlib
 import json
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any, NoReturn
 
 import msgspec
 
-from tinyrerank.serve.errors import BodyTooLargeError, MediaTypeError, RequestError, SlowBodyError
+from tinyrerank.serve.errors import (
+    BodyTooLargeError,
+    MediaTypeError,
+    OverloadedError,
+    RequestError,
+    SlowBodyError,
+)
 
+#: Bodies of the largest size that may be in memory at a time; smaller ones in proportion.
+BODIES_AT_ONCE = 8
 _DISCARD_S = 2.0
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 _decode = msgspec.json.Decoder().decode
+
+
+class BodyRoom:
+    """Memory for the bodies of all requests that are not answered yet.
+
+    Args:
+        max_bytes: of them together.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.used = 0
+
+    @contextlib.contextmanager
+    def request(self) -> Iterator[Held]:
+        """What a request takes inside is given back when it ends."""
+        held = Held(self)
+        try:
+            yield held
+        finally:
+            self.used -= held.n_bytes
+
+
+class Held:
+    """Bytes that one request holds."""
+
+    def __init__(self, room: BodyRoom) -> None:
+        self.n_bytes = 0
+        self._room = room
+
+    def take(self, n_bytes: int) -> bool:
+        """Hold more bytes; False, and none of them, where there is no room."""
+        if self._room.used + n_bytes > self._room.max_bytes:
+            return False
+        self._room.used += n_bytes
+        self.n_bytes += n_bytes
+        return True
 
 
 async def read_body(
@@ -25,6 +70,7 @@ async def read_body(
     *,
     max_bytes: int,
     timeout_s: float,
+    held: Held,
 ) -> bytes:
     """The whole body.
 
@@ -33,11 +79,13 @@ async def read_body(
         headers: of the request, by lower-case name.
         max_bytes: most bytes allowed.
         timeout_s: time for all of it to arrive.
+        held: counts its bytes.
 
     Raises:
         MediaTypeError: it is compressed.
         BodyTooLargeError: it has, or announces, more bytes.
         SlowBodyError: it did not arrive in time.
+        OverloadedError: the bodies of other requests leave no room.
     """
     encoding = headers.get("content-encoding", "identity").lower()
     if encoding not in ("", "identity"):
@@ -45,9 +93,11 @@ async def read_body(
     announced = headers.get("content-length", "")
     too_large = announced.isdecimal() and int(announced) > max_bytes
     body = bytearray()
+    room = True
     try:
         async with asyncio.timeout(timeout_s):
-            while not too_large and (piece := await anext(stream, None)) is not None:
+            while not too_large and room and (piece := await anext(stream, None)) is not None:
+                room = held.take(len(piece))
                 body += piece
                 too_large = len(body) > max_bytes
     except TimeoutError:
@@ -56,6 +106,14 @@ async def read_body(
         await _discard(stream)
         raise BodyTooLargeError(
             f"the body has more than {max_bytes} bytes, the limit of this server; send fewer documents"
+        )
+    if not room:
+        body.clear()
+        await _discard(stream)
+        raise OverloadedError(
+            "the bodies of requests that are not answered yet take all the room there is; try again after the"
+            " seconds in Retry-After",
+            retry_after_s=1,
         )
     return bytes(body)
 

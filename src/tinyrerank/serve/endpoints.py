@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from tinyrerank.errors import TinyrerankError
-from tinyrerank.serve.bodies import decode_object, read_body
+from tinyrerank.serve.bodies import Held, decode_object, read_body
 from tinyrerank.serve.dialects import Dialect, sniff
 from tinyrerank.serve.envelope import Record, record_of
 from tinyrerank.serve.request import RerankAnswer
@@ -34,18 +34,19 @@ def rerank_endpoint(service: Service, dialect: Dialect | None) -> Endpoint:
         record.dialect = "unknown" if used is None else used.name
         arrived = asyncio.get_running_loop().time()
         try:
-            body = await read_object(request, service)
-            used = used or sniff(body)
-            record.dialect = used.name
-            parsed = used.parse(body, service.settings)
-            with service.tracing.span("rerank", request.headers) as annotate:
-                annotate({"tinyrerank.dialect": used.name, "tinyrerank.request_id": record.request_id})
-                work = service.rank(
-                    parsed, request_id=record.request_id, client=record.client, arrived=arrived
-                )
-                answer = await unless_gone(request, work)
-                note(record, answer)
-                annotate({f"tinyrerank.{name}": value for name, value in record.details.items()})
+            with service.bodies.request() as held:
+                body = await read_object(request, service, held)
+                used = used or sniff(body)
+                record.dialect = used.name
+                parsed = used.parse(body, service.settings)
+                with service.tracing.span("rerank", request.headers) as annotate:
+                    annotate({"tinyrerank.dialect": used.name, "tinyrerank.request_id": record.request_id})
+                    work = service.rank(
+                        parsed, request_id=record.request_id, client=record.client, arrived=arrived
+                    )
+                    answer = await unless_gone(request, work)
+                    note(record, answer)
+                    annotate({f"tinyrerank.{name}": value for name, value in record.details.items()})
             return json_response(used.render(parsed, answer), headers=answer_headers(answer))
         except TinyrerankError as error:
             record.code = error.code
@@ -62,13 +63,14 @@ def rerank_endpoint(service: Service, dialect: Dialect | None) -> Endpoint:
     return endpoint
 
 
-async def read_object(request: Request, service: Service) -> dict[str, object]:
+async def read_object(request: Request, service: Service, held: Held) -> dict[str, object]:
     """The JSON object of a request's body, within the limits of the settings; raises ``RequestError``."""
     raw = await read_body(
         request.stream(),
         request.headers,
         max_bytes=service.settings.max_body_bytes,
         timeout_s=service.settings.body_timeout_s,
+        held=held,
     )
     return await asyncio.to_thread(decode_object, raw) if len(raw) > _BIG_BODY else decode_object(raw)
 

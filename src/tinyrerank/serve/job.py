@@ -26,6 +26,7 @@ class Job:
         first_queued: monotonic seconds of the first item put into the queue.
         first_started: when the first of its batches began.
         ended: set when the job is closed.
+        feeds: how often it had to wait for room in the queue.
         last_finished: when the last of its batches so far ended.
     """
 
@@ -36,6 +37,7 @@ class Job:
         self.outcomes: list[Outcome | None] = [None] * n_pairs
         self.closed = False
         self.cached = 0
+        self.feeds = 0
         self.tokenize_s = 0.0
         self.first_queued: float | None = None
         self.first_started: float | None = None
@@ -73,10 +75,15 @@ class Job:
         self._error = self._error or error
         self._changed.set()
 
-    def queued(self, tokens: int, estimate: int) -> None:
+    def queued(self, tokens: int, estimate: int = 0) -> None:
         """Count a chunk that goes into the queue, instead of what was estimated for it."""
         self._queued += tokens
         self._to_come -= estimate
+        self._reserve()
+
+    def all_queued(self) -> None:
+        """Nothing more is to come, whatever was estimated."""
+        self._to_come = 0
         self._reserve()
 
     async def room(self) -> None:
@@ -85,6 +92,8 @@ class Job:
         Raises:
             Exception: what ended the request.
         """
+        if self._queued >= self._max_queued:
+            self.feeds += 1
         await self._until(lambda: self._queued < self._max_queued)
 
     async def done(self) -> None:
@@ -105,9 +114,12 @@ class Job:
             await self._changed.wait()
 
     def _reserve(self) -> None:
-        """Reserve what is in the queue, and what is to come as far as it may be there."""
+        """Reserve what is in the queue and to come, as far as it may be there.
+
+        A document may be larger than that; it takes turns with what comes later, so it holds nobody up.
+        """
         if not self.closed:
-            self._ticket.resize(max(self._queued, min(self._max_queued, self._queued + self._to_come)))
+            self._ticket.resize(min(self._max_queued, self._queued + max(0, self._to_come)))
 
     def close(self) -> None:
         """Nobody waits any more: what has not begun will not be computed."""

@@ -1,11 +1,14 @@
 """The queue in front of an engine: fair between clients, and between the requests of a client.
 
-Each client has a lane; the lane that was served fewest tokens goes first. In a lane, requests take turns of a
-batch's size: short ones go in the order of arrival, and a long one does not hold them up.
+Each client has a lane; the lane that was served fewest tokens goes first. In a lane, requests go in the order
+of arrival, but one that is larger than a batch steps back after each batch of it, so as not to hold up the
+others. It steps back behind as many tokens of later requests as it has itself, and no further: nobody waits
+longer than for what was there when he came, plus, for a large request, its own size.
 """
 
 from __future__ import annotations
 
+import bisect
 import threading
 from collections import deque
 from collections.abc import Iterable
@@ -70,20 +73,44 @@ class Part:
 
 
 @dataclass(slots=True, eq=False)
+class Taken:
+    """What was taken for a batch.
+
+    Attributes:
+        parts: to compute.
+        dropped: items that nobody wants.
+        waited: whether there was nothing to take at first.
+        left: whether work was left for the next batch.
+    """
+
+    parts: list[Part] = field(default_factory=list)
+    dropped: list[Item] = field(default_factory=list)
+    waited: bool = False
+    left: bool = False
+
+
+@dataclass(slots=True, eq=False)
 class _Lot:
-    """Items of one request."""
+    """Items of one request.
+
+    Attributes:
+        place: in its lane, counted in tokens that were ever queued.
+        last_place: which it never steps back behind.
+    """
 
     owner: object
     items: deque[Item]
+    place: int
+    last_place: int
     turn_tokens: int = 0
 
 
 @dataclass(slots=True, eq=False)
 class _Lane:
-    """Requests of one client."""
+    """Requests of one client, by their places."""
 
     served: float
-    lots: deque[_Lot] = field(default_factory=deque)
+    lots: list[_Lot] = field(default_factory=list)
 
 
 class Lanes:
@@ -98,10 +125,11 @@ class Lanes:
     """
 
     def __init__(self, batch_tokens: int) -> None:
-        self.taken: tuple[list[Part], list[Item]] = ([], [])
+        self.taken = Taken()
         self._batch_tokens = batch_tokens
         self._lanes: dict[str, _Lane] = {}
         self._served = 0.0
+        self._queued = 0
         self._ready = threading.Condition()
         self._closed = False
 
@@ -110,33 +138,38 @@ class Lanes:
 
         Args:
             client: whose lane.
-            owner: the request; its items of several calls form one lot.
+            owner: the request; its items of several calls form one lot, as long as some of it waits.
             items: with their pairs.
         """
         items = deque(items)
         if not items:
             return
+        tokens = sum(item.tokens for item in items)
         with self._ready:
+            self._queued += tokens
             lane = self._lanes.get(client)
             if lane is None:
                 lane = self._lanes[client] = _Lane(self._served)
-            lot = next((lot for lot in reversed(lane.lots) if lot.owner is owner), None)
+            lot = next((lot for lot in reversed(lane.lots) if lot.owner == owner), None)
             if lot is None:
-                lane.lots.append(_Lot(owner, items))
+                _insert(lane, _Lot(owner, items, self._queued, self._queued + tokens))
             else:
                 lot.items.extend(items)
+                lot.last_place += 2 * tokens
             self._ready.notify()
 
     def take(self) -> bool:
         """Take the next batch, and the items that nobody wants; waits for either, False once closed."""
         with self._ready:
+            self.taken = Taken()
             while True:
-                self.taken = ([], [])
-                self._take(*self.taken)
-                if any(self.taken):
+                self._take(self.taken.parts, self.taken.dropped)
+                self.taken.left = bool(self._lanes)
+                if self.taken.parts or self.taken.dropped:
                     return True
                 if self._closed:
                     return False
+                self.taken.waited = True
                 self._ready.wait()
 
     def close(self) -> None:
@@ -176,14 +209,21 @@ class Lanes:
             self._tidy(client, lane, lot)
 
     def _tidy(self, client: str, lane: _Lane, lot: _Lot) -> None:
-        """Remove what is empty; send a request that had its turn to the back."""
+        """Remove what is empty; a request that had its turn steps back."""
         if not lot.items:
-            lane.lots.popleft()
+            lane.lots.pop(0)
         elif lot.turn_tokens >= self._batch_tokens:
             lot.turn_tokens = 0
-            lane.lots.rotate(-1)
+            lot.place = min(self._queued, lot.last_place)
+            lane.lots.pop(0)
+            _insert(lane, lot)
         if not lane.lots:
             del self._lanes[client]
+
+
+def _insert(lane: _Lane, lot: _Lot) -> None:
+    """Put a lot into its place, behind its equals."""
+    bisect.insort_right(lane.lots, lot, key=lambda each: each.place)
 
 
 def _part(item: Item, room: int, *, forced: bool) -> Part | None:

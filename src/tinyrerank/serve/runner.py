@@ -23,7 +23,9 @@ from tinyrerank.text.pairs import EncodedPair, PairEncoder
 
 _CHUNK_PAIRS = 64
 _CHUNK_CHARS = 200_000
+_LONG_CHARS = 1_000_000
 _SPECIALS = 4
+_TOKENIZING_COST = 1 / 32
 _PROOF_S, _BUSY_PROOF_S = 1.0, 60.0
 _LATE = Problem("deadline", "not scored: the deadline came first")
 
@@ -45,6 +47,7 @@ class Runner:
         model: loaded.
         batch_tokens: most tokens in a batch.
         max_queue_tokens: most tokens that may be waiting.
+        max_queue_s: most seconds of work that may be waiting, at the measured speed.
         cache_entries: scores to remember; 0 for none.
         on_batch: is called on the event loop with every batch that was computed.
     """
@@ -55,12 +58,13 @@ class Runner:
         *,
         batch_tokens: int,
         max_queue_tokens: int,
+        max_queue_s: float = math.inf,
         cache_entries: int,
         on_batch: Callable[[Batch], None] = lambda _: None,
     ) -> None:
         self.model = model
         self.rate = DrainRate()
-        self.admission = Admission(max_queue_tokens, self.rate)
+        self.admission = Admission(max_queue_tokens, self.rate, max_s=max_queue_s)
         self.cache = ScoreCache(cache_entries)
         self.batcher = Batcher(model.reranker, batch_tokens, self._deliver_soon)
         self.last_success = -math.inf
@@ -70,6 +74,7 @@ class Runner:
         self._jobs: set[Job] = set()
         self._encoding: set[asyncio.Task[None]] = set()
         self._tokenizer = ThreadPoolExecutor(1, thread_name_prefix="tinyrerank-tokenize")
+        self._long_tokenizer = ThreadPoolExecutor(1, thread_name_prefix="tinyrerank-tokenize-long")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._probes = 0
 
@@ -87,6 +92,7 @@ class Runner:
         """End the threads, in any thread; what is waiting is left undone."""
         self.batcher.stop()
         self._tokenizer.shutdown(wait=True, cancel_futures=True)
+        self._long_tokenizer.shutdown(wait=True, cancel_futures=True)
 
     def fail_all(self, error: Exception) -> None:
         """End every request with an error."""
@@ -155,6 +161,8 @@ class Runner:
         finally:
             job.close()
             self._jobs.discard(job)
+            if not job.complete:
+                self._hand_over(job)
         warnings = (
             _query_warnings(encoder, wanted) if request.reading.max_query_tokens and job.complete else ()
         )
@@ -172,14 +180,17 @@ class Runner:
         )
 
     def _estimate(self, pairs: Sequence[tuple[int, tuple[str, str]]], reading: Reading) -> int:
-        """Tokens that pairs should have, by their characters; the truth replaces it after tokenization."""
+        """Tokens that pairs should have, by their characters; the truth replaces it after tokenization.
+
+        What is tokenized without being computed has its price, too: a text may be long and be cut.
+        """
         reranker = self.model.reranker
         windows = (reading.policy or reranker.policy) == "window"
         limit = math.inf if windows else reading.max_length or reranker.max_length
         per_char = 1.0 / self._chars_per_token
-        return int(
-            sum(min(limit, (len(query) + len(text)) * per_char + _SPECIALS) for _, (query, text) in pairs)
-        )
+        lengths = [(len(query) + len(text)) * per_char + _SPECIALS for _, (query, text) in pairs]
+        computed = sum(min(limit, tokens) for tokens in lengths)
+        return int(computed + (sum(lengths) - computed) * _TOKENIZING_COST)
 
     async def _feed(
         self,
@@ -205,6 +216,8 @@ class Runner:
                 if item is None:
                     item = self._flights[key] = Item(key, job)
                     new.append((item, position, pair))
+                elif item.owner.closed:
+                    self._own(item, job)
                 item.waiters.append((job, position))
             if not new:
                 job.queued(0, estimate)
@@ -214,6 +227,7 @@ class Runner:
             self._encoding.add(task)
             task.add_done_callback(self._encoding.discard)
             await asyncio.shield(task)  # others may wait for the same pairs by now
+        job.all_queued()
 
     async def _encode(
         self,
@@ -227,7 +241,9 @@ class Runner:
         pairs = [pair for _, _, pair in new]
         start = time.perf_counter()
         loop = asyncio.get_running_loop()
-        encoded = await loop.run_in_executor(self._tokenizer, _encoded, encoder, pairs)
+        long = sum(len(text) for _, text in pairs) > _LONG_CHARS
+        thread = self._long_tokenizer if long else self._tokenizer
+        encoded = await loop.run_in_executor(thread, _encoded, encoder, pairs)
         now = time.perf_counter()
         job.tokenize_s += now - start
         ready: list[Item] = []
@@ -241,11 +257,26 @@ class Runner:
             around = len(pair.head.ids) + encoder.tail_tokens
             item.costs = tuple(around + len(piece) for piece in pair.pieces)
             ready.append(item)
-        tokens = sum(item.tokens for item in ready)
-        self._learn(pairs, tokens)
-        job.queued(tokens, estimate)
+        self._learn(pairs, sum(item.tokens for item in ready))
+        for item in ready:
+            if item.owner is not job:
+                item.owner.queued(item.tokens)
+        job.queued(sum(item.tokens for item in ready if item.owner is job), estimate)
         job.first_queued = job.first_queued or now
-        self.batcher.lanes.put(client, job, ready)
+        self.batcher.lanes.put(client, (job, job.feeds), ready)
+
+    def _hand_over(self, job: Job) -> None:
+        """What a request leaves behind counts for the next one that waits for it."""
+        for item in self._flights.values():
+            if item.owner is job:
+                heir = next((waiter for waiter, _ in item.waiters if not waiter.closed), None)
+                if heir is not None:
+                    self._own(item, heir)
+
+    def _own(self, item: Item, job: Job) -> None:
+        """Count an item as a request's own; one without a pair yet is counted when it has got it."""
+        item.owner = job
+        job.queued(item.tokens)
 
     def _learn(self, pairs: Sequence[tuple[str, str]], tokens: int) -> None:
         """Keep track of how many characters a token has here."""
@@ -275,7 +306,7 @@ class Runner:
         for item in batch.dropped:
             self._drop(item)
         if batch.error is None and batch.tokens:
-            self.rate.measured(batch.tokens, batch.finished - batch.started)
+            self.rate.measured(batch.tokens, batch.finished - batch.free, full=batch.full)
         if batch.items:
             scored = any(outcome.problem is None for outcome in batch.outcomes)
             self.last_success = batch.finished if scored else -math.inf
@@ -289,7 +320,7 @@ class Runner:
                 del self._flights[item.key]
             return
         item.waiters = live
-        self.batcher.lanes.put("", live[0][0], [item])
+        self.batcher.lanes.put("", (live[0][0], 0), [item])
 
 
 def _chunks(

@@ -7,6 +7,7 @@ import time
 
 from tinyrerank.errors import EngineError
 from tinyrerank.serve.auth import load_keys
+from tinyrerank.serve.bodies import BODIES_AT_ONCE, BodyRoom
 from tinyrerank.serve.errors import BodyTooLargeError, InvalidError, UnavailableError
 from tinyrerank.serve.metrics import Metrics
 from tinyrerank.serve.models import Models, ServedModel, load_model
@@ -32,6 +33,7 @@ class Service:
 
     Attributes:
         keys: that requests need.
+        bodies: memory for the bodies of requests.
         metrics: counters of this process.
         draining: whether the server is about to stop.
     """
@@ -49,6 +51,7 @@ class Service:
         self._threads = threads
         self.models = models
         self.keys = load_keys(settings)
+        self.bodies = BodyRoom(BODIES_AT_ONCE * settings.max_body_bytes)
         self.metrics = Metrics()
         self.draining = False
         self._given_up = False
@@ -61,6 +64,7 @@ class Service:
             model,
             batch_tokens=self.settings.batch_tokens,
             max_queue_tokens=self.settings.max_queue_tokens,
+            max_queue_s=self.settings.max_queue_s,
             cache_entries=self.settings.cache_entries,
             on_batch=lambda batch: self.metrics.batch(model.name, batch),
         )
@@ -210,7 +214,7 @@ class Service:
         """Bring the gauges up to date; counters always are."""
         for name, runner in self._runners.items():
             self.metrics.queue_tokens.labels(name).set(runner.admission.waiting)
-            self.metrics.queue_limit.labels(name).set(runner.admission.max_tokens)
+            self.metrics.queue_limit.labels(name).set(runner.admission.limit)
             self.metrics.drain_rate.labels(name).set(runner.rate.tokens_per_s)
             self.metrics.cache_entries.labels(name).set(len(runner.cache))
 

@@ -127,13 +127,25 @@ class Settings:
     )
     max_queue_tokens: int = _setting(
         400_000,
-        "tokens that may be waiting for each model; beyond it requests are refused with 429. More makes the"
-        " longest wait longer, fewer refuses short bursts",
+        "tokens that may be waiting for each model; beyond it, or max_queue_s, requests are refused with 429."
+        " Bounds the memory that waiting requests take",
         _whole,
         minimum=1,
     )
+    max_queue_s: float = _setting(
+        10.0,
+        "seconds of work that may be waiting for each model, at the measured speed: about the longest wait of"
+        " an accepted request. More makes that longer, fewer refuses short bursts",
+        _number,
+        minimum=0.01,
+    )
     max_documents: int = _setting(10_000, "documents in one request", _whole, minimum=1)
-    max_body_bytes: int = _setting(32 * 1024 * 1024, "bytes of a request's body", _whole, minimum=1024)
+    max_body_bytes: int = _setting(
+        32 * 1024 * 1024,
+        "bytes of a request's body; of all requests together, eight times as many",
+        _whole,
+        minimum=1024,
+    )
     max_header_bytes: int = _setting(32 * 1024, "bytes of all headers of a request", _whole, minimum=1024)
     body_timeout_s: float = _setting(
         30.0, "seconds that a client may take to send a body", _number, minimum=0.1

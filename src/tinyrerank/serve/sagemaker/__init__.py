@@ -20,7 +20,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tinyrerank.errors import TinyrerankError
-from tinyrerank.serve.bodies import read_body
+from tinyrerank.serve.bodies import Held, read_body
 from tinyrerank.serve.endpoints import Endpoint, unless_gone
 from tinyrerank.serve.envelope import record_of
 from tinyrerank.serve.request import RerankAnswer
@@ -101,20 +101,13 @@ def invoke(service: Service) -> Endpoint:
         if _ID.fullmatch(inference_id):
             record.request_id = inference_id
         arrived = asyncio.get_running_loop().time()
+        call = _Call(service, record.request_id, record.client, arrived, request.path_params.get("name"))
         try:
-            settings = service.settings
-            raw = await read_body(
-                request.stream(),
-                request.headers,
-                max_bytes=settings.max_body_bytes,
-                timeout_s=settings.body_timeout_s,
-            )
-            kind, accept = (request.headers.get(name, "") for name in ("content-type", "accept"))
-            invocation = await asyncio.to_thread(parse_invocation, raw, kind, accept, settings)
-            call = _Call(service, record.request_id, record.client, arrived, request.path_params.get("name"))
-            with service.tracing.span("invocations", request.headers) as annotate:
-                annotate({"tinyrerank.parts": len(invocation.jobs)})
-                body, counts = await unless_gone(request, _answer(call, invocation))
+            with service.bodies.request() as held:
+                invocation = await _read(request, service, held)
+                with service.tracing.span("invocations", request.headers) as annotate:
+                    annotate({"tinyrerank.parts": len(invocation.jobs)})
+                    body, counts = await unless_gone(request, _answer(call, invocation))
             record.details = counts
             attributes = "tinyrerank " + " ".join(f"{name}={count}" for name, count in counts.items())
             return Response(body, headers={_ATTRIBUTES: attributes}, media_type=invocation.media_type)
@@ -127,6 +120,20 @@ def invoke(service: Service) -> Endpoint:
             return Response(status_code=499)
 
     return invocations
+
+
+async def _read(request: Request, service: Service, held: Held) -> Invocation:
+    """The body of a request, read and parsed."""
+    settings = service.settings
+    raw = await read_body(
+        request.stream(),
+        request.headers,
+        max_bytes=settings.max_body_bytes,
+        timeout_s=settings.body_timeout_s,
+        held=held,
+    )
+    kind, accept = (request.headers.get(name, "") for name in ("content-type", "accept"))
+    return await asyncio.to_thread(parse_invocation, raw, kind, accept, settings)
 
 
 @dataclass(frozen=True, slots=True)

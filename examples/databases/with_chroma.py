@@ -6,10 +6,10 @@ from pathlib import Path
 
 import chromadb
 from chromadb.config import Settings
-from common import Collection, main
+from common import VECTORS, Collection, main
 
 
-def search(collection: Collection, folder: Path, depth: int) -> dict[str, list[str]]:
+def search(collection: Collection, folder: Path, depth: int) -> dict[str, dict[str, list[str]]]:
     """The nearest documents of each query."""
     client = chromadb.PersistentClient(str(folder), Settings(anonymized_telemetry=False))
     texts = client.create_collection(
@@ -21,8 +21,8 @@ def search(collection: Collection, folder: Path, depth: int) -> dict[str, list[s
     found = {}
     for query, vector in collection.query_vectors.items():
         found[query] = texts.query(vector, n_results=min(depth, len(collection.ids)))["ids"][0]
-    return found
+    return {VECTORS: found}
 
 
 if __name__ == "__main__":
-    raise SystemExit(main("Chroma, vectors", search))
+    raise SystemExit(main("Chroma", search))

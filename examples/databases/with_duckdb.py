@@ -1,6 +1,7 @@
-"""DuckDB: full text (BM25) and vectors, fused by rank, then rerank. Needs: pip install duckdb.
+"""DuckDB: full text (BM25), then the same fused with vectors by rank; each reranked.
 
-The full-text extension is fetched by DuckDB itself on first use; without a network install it from PyPI:
+Needs: pip install duckdb. The full-text extension is fetched by DuckDB itself on first use; without a network
+install it from PyPI:
 ``pip install duckdb==1.5.5 duckdb-extensions duckdb-extension-fts==1.5.5``.
 """
 
@@ -9,25 +10,26 @@ from __future__ import annotations
 from pathlib import Path
 
 import duckdb
-from common import Collection, main
+from common import BOTH, WORDS, Collection, main
 
-FUSED = """
-WITH words AS (
+BY_WORDS = """
     SELECT id, row_number() OVER (ORDER BY score DESC, place) AS rank
-    FROM (SELECT id, place, fts_main_texts.match_bm25(id, $words) AS score FROM texts)
+    FROM (SELECT id, place, fts_main_texts.match_bm25(id, $words, k := 0.9, b := 0.4) AS score FROM texts)
     WHERE score IS NOT NULL ORDER BY rank LIMIT $depth
-), near AS (
+"""
+NEAR = """
     SELECT id, row_number() OVER (ORDER BY cosine DESC, place) AS rank
     FROM (SELECT id, place, array_cosine_similarity(vector, $vector::FLOAT[384]) AS cosine FROM texts)
     ORDER BY rank LIMIT $depth
-)
-SELECT id FROM (SELECT * FROM words UNION ALL SELECT * FROM near)
-GROUP BY id ORDER BY sum(1 / (60 + rank)) DESC, id LIMIT $depth
+"""
+FUSED = """
+    SELECT id FROM (({words}) UNION ALL ({near}))
+    GROUP BY id ORDER BY sum(1 / (60 + rank)) DESC, id LIMIT $depth
 """  # reciprocal rank fusion
 
 
-def search(collection: Collection, folder: Path, depth: int) -> dict[str, list[str]]:
-    """The documents that words and vectors agree on most."""
+def search(collection: Collection, folder: Path, depth: int) -> dict[str, dict[str, list[str]]]:
+    """The best by BM25, and those that words and vectors agree on most."""
     database = duckdb.connect(str(folder / "texts.duckdb"))
     load_full_text(database)
     database.execute(
@@ -41,12 +43,15 @@ def search(collection: Collection, folder: Path, depth: int) -> dict[str, list[s
     )
     database.execute("COMMIT")
     database.execute("PRAGMA create_fts_index('texts', 'id', 'text', stemmer = 'porter')")
-    found = {}
+    fused = FUSED.format(words=BY_WORDS, near=NEAR)
+    words, both = {}, {}
     for query, vector in collection.query_vectors.items():
-        settings = {"words": collection.queries[query], "vector": vector.tolist(), "depth": depth}
-        found[query] = [key for (key,) in database.execute(FUSED, settings).fetchall()]
+        asked = {"words": collection.queries[query], "depth": depth}
+        words[query] = [key for key, _ in database.execute(BY_WORDS, asked).fetchall()]
+        asked["vector"] = vector.tolist()
+        both[query] = [key for (key,) in database.execute(fused, asked).fetchall()]
     database.close()
-    return found
+    return {WORDS: {query: ids for query, ids in words.items() if ids}, BOTH: both}
 
 
 def load_full_text(database: duckdb.DuckDBPyConnection) -> None:
@@ -61,4 +66,4 @@ def load_full_text(database: duckdb.DuckDBPyConnection) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main("DuckDB, full text and vectors", search))
+    raise SystemExit(main("DuckDB", search))

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import faiss
 import numpy as np
-from common import Collection, main
+from common import VECTORS, Collection, main
 
 
-def search(collection: Collection, folder: Path, depth: int) -> dict[str, list[str]]:
+def search(collection: Collection, folder: Path, depth: int) -> dict[str, dict[str, list[str]]]:
     """The nearest documents of each query."""
     index = faiss.IndexFlatIP(collection.vectors.shape[1])  # unit vectors: the inner product is the cosine
     index.add(collection.vectors)
@@ -17,8 +17,8 @@ def search(collection: Collection, folder: Path, depth: int) -> dict[str, list[s
     queries = np.stack(list(collection.query_vectors.values()))
     _, places = index.search(queries, min(depth, len(collection.ids)))
     rows = zip(collection.query_vectors, places, strict=True)
-    return {query: [collection.ids[i] for i in row] for query, row in rows}
+    return {VECTORS: {query: [collection.ids[i] for i in row] for query, row in rows}}
 
 
 if __name__ == "__main__":
-    raise SystemExit(main("FAISS, vectors", search))
+    raise SystemExit(main("FAISS", search))

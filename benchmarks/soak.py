@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import robustness_doc
 from load import make_requests, serving
 
 from tinyrerank import Reranker
@@ -81,18 +82,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     known = expected(args.threads)
     command = [sys.executable, "-m", "tinyrerank", "serve", "--threads", str(args.threads)]
     command += ["--workers", str(args.workers), "--log-level", "warning", "--cache-entries", str(CACHE)]
+    command += ["--port", "{port}"]
     tally, memory = Tally(), []
-    with serving(command) as port:
+    with serving(command, args.threads) as server:
+        words = [word.replace("{port}", str(server.port)) for word in command]
         pauses = Pauses(args.clients / args.per_s)
         clients = [
-            threading.Thread(target=client, args=(port, known, random.Random(seed), tally, pauses))
+            threading.Thread(target=client, args=(server.port, known, random.Random(seed), tally, pauses))
             for seed in range(args.clients)
         ]
         for each in clients:
             each.start()
         start = time.monotonic()
         while (now := time.monotonic() - start) < 60 * args.minutes:
-            memory.append((round(now, 1), resident_mb(command)))
+            memory.append((round(now, 1), resident_mb(words)))
             pauses.stop.wait(min(5.0, 60 * args.minutes - now))
         pauses.stop.set()
         for each in clients:
@@ -103,6 +106,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.out.mkdir(parents=True, exist_ok=True)
         (args.out / "soak.json").write_text(json.dumps(result) + "\n", encoding="utf-8")
         plot(result, args.out / "soak.png")
+        if args.out.resolve() == robustness_doc.RESULTS:
+            robustness_doc.main()
     return 0 if result["flat"] and not tally.changed and not tally.unexpected else 1
 
 

@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch", reason="training needs the train extra")
 from tinyrerank.model.config import ModelConfig  # noqa: E402
 from tinyrerank.model.jinabert import JinaBert  # noqa: E402
 from tinyrerank.model.weights import quantizable  # noqa: E402
-from tinyrerank.train.quantize import _products, _round_input, round_tokens, rounded  # noqa: E402
+from tinyrerank.train.quantize import _hook, _products, _round_input, round_tokens, rounded  # noqa: E402
 
 
 def model_with_a_row_of_zeros() -> JinaBert:
@@ -89,7 +89,7 @@ def test_inside_logits_are_the_native_engines_int8_logits() -> None:
 
     with rounded(model):
         assert np.median(np.abs(inside() - shipped)) < 3e-6
-        for module in _products(model):  # and each of the places counts
+        for module in _products(model).values():  # and each of the places counts
             kept = dict(module._forward_pre_hooks)
             module._forward_pre_hooks.clear()
             assert np.median(np.abs(inside() - shipped)) > 1e-3
@@ -102,11 +102,8 @@ def test_each_product_of_the_engine_has_its_rounded_input(feed_forward: str) -> 
     up, down = (
         ("mlp.gated_layers", "mlp.wo") if feed_forward == "geglu" else ("intermediate.dense", "output.dense")
     )
-    names = {module: name for name, module in model.bert.encoder.layer.named_modules()}
-    assert sorted(names[module] for module in _products(model)) == sorted(
-        ["0.attention.self"]
-        + [f"{n}.{part}" for n in (0, 1) for part in ("attention.output.dense", up, down)]
-    )
+    parts = ["0.attention.self", *(f"{n}.{p}" for n in (0, 1) for p in ("attention.output.dense", up, down))]
+    assert sorted(_products(model)) == sorted(f"bert.encoder.layer.{part}" for part in parts)
 
 
 def test_gradients_pass_the_rounding_of_activations_unchanged() -> None:
@@ -124,8 +121,8 @@ def test_gradients_are_those_at_the_rounded_weights() -> None:
     with rounded(model):
         model(ids).sum().backward()
     shipped = JinaBert.from_weights(model.to_weights().to_int8())
-    for module in _products(shipped):
-        module.register_forward_pre_hook(_round_input)
+    for name, module in _products(shipped).items():
+        module.register_forward_pre_hook(_hook(shipped, name))
     shipped(ids).sum().backward()
     for (name, p), (_, q) in zip(model.named_parameters(), shipped.named_parameters(), strict=True):
         if q.grad is None:

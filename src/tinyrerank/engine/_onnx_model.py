@@ -184,13 +184,15 @@ class OnnxModel:
             g.constant(np.array(128, np.uint8), "zero_point"),
         )
         y = g.node("Mul", y, step)
+        shift = self.weights.tensors.get(name + ".weight_shift")
+        if shift is not None:  # what all inputs have in common
+            c = self.weights.constant_direction(name + ".weight")[1]
+            y = g.node("Add", y, g.constant(shift[rows] * np.float32(factor * c)))
         return y if half is not None else g.node("Add", y, self._bias(name, factor))
 
     def _gemm(self, x: str, name: str, factor: float = 1.0, half: int | None = None) -> str:
         """The same in float32."""
-        matrix = self.weights.tensors[name + ".weight"][self._rows(name, half)].astype(np.float32)
-        if name + ".weight_scale" in self.weights.tensors:
-            matrix *= self.weights.tensors[name + ".weight_scale"][self._rows(name, half), None]
+        matrix = self.weights.dense(name + ".weight")[self._rows(name, half)]
         bias = () if half is not None else (self._bias(name, factor),)
         return self.graph.node("Gemm", x, self.graph.constant(matrix * np.float32(factor)), *bias, transB=1)
 

@@ -2,7 +2,10 @@
 
 Int8 form: every matrix of :func:`quantizable` is stored as int8 ``name`` (rows, columns) with a float32
 ``name_scale`` (rows,), symmetric per output channel, so that ``W[r] = name_scale[r] * name[r]``; embedding
-rows alike. Norms, biases, type embeddings, pooler and classifier stay float32. The config declares the form.
+rows alike. Up projections are stored without their part along the direction v that the LayerNorm before them
+makes constant (see :mod:`tinyrerank.model.hyperplane`), which a float32 ``name_shift`` (rows,) gives back:
+``W[r] = name_scale[r] * name[r] + name_shift[r] * v``; files without it are read as well. Norms, biases, type
+embeddings, pooler and classifier stay float32. The config declares the form.
 """
 
 from __future__ import annotations
@@ -18,10 +21,12 @@ from numpy.typing import NDArray
 
 from tinyrerank.errors import MissingExtraError, ModelError
 from tinyrerank.model.config import ModelConfig
+from tinyrerank.model.hyperplane import constant_direction, norm_before, split
 from tinyrerank.model.safetensors import read_safetensors
 
 _IGNORED_SUFFIXES = ("position_ids", "token_type_ids", ".alibi")
 _SCALE = "_scale"
+_SHIFT = "_shift"
 #: A row that stays below this is taken for zeros: its scale would not be a normal float32.
 _NOTHING = 1e-30
 
@@ -88,7 +93,8 @@ class Weights:
 
     Attributes:
         config: the geometry; ``config.quantized`` says which form ``tensors`` is in.
-        tensors: arrays by official name (plus ``*_scale`` in the int8 form), perhaps mapped from the file.
+        tensors: arrays by official name (plus ``*_scale`` and ``*_shift`` in the int8 form), perhaps mapped
+            from the file.
         n_labels: rows of ``classifier.weight``.
     """
 
@@ -101,8 +107,21 @@ class Weights:
         stored = self.tensors[name]
         if stored.dtype == np.int8:
             scaled: NDArray[np.float32] = stored.astype(np.float32) * self.tensors[name + _SCALE][:, None]
+            if name + _SHIFT in self.tensors:
+                scaled += self.tensors[name + _SHIFT][:, None] * self.constant_direction(name)[0]
             return scaled
         return stored.astype(np.float32)
+
+    def constant_direction(self, name: str) -> tuple[NDArray[np.float32], float]:
+        """V and c with v . x = c for every input x of the up projection ``name``."""
+        norm = norm_before(name)
+        return constant_direction(self.dense(f"{norm}.weight"), self.dense(f"{norm}.bias"))
+
+    def without_constant(self, name: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The up projection ``name`` as W' and constants k with ``W x = W' x + k`` for all its inputs x."""
+        v, c = self.constant_direction(name)
+        rest, shift = split(self.dense(name), v)
+        return rest, shift * np.float32(c)
 
     def to_dense(self) -> Weights:
         """The same weights, every tensor float32."""
@@ -117,6 +136,8 @@ class Weights:
             return self
         tensors: dict[str, NDArray[Any]] = {n: self.dense(n) for n in self.tensors}
         for name in quantizable(self.tensors):
+            if norm_before(name):
+                tensors[name], tensors[name + _SHIFT] = split(tensors[name], self.constant_direction(name)[0])
             tensors[name], tensors[name + _SCALE] = quantize_rows(tensors[name])
         return Weights(replace(self.config, quantized=True), tensors, self.n_labels)
 
@@ -151,7 +172,8 @@ def from_tensors(config: ModelConfig, tensors: Mapping[str, NDArray[Any]], where
         )
     shapes = expected_shapes(config, head.shape[0])
     if config.quantized:
-        shapes |= {name + _SCALE: shapes[name][:1] for name in quantizable(shapes)}
+        shifts = {n + _SHIFT: shapes[n][:1] for n in shapes if norm_before(n) and n + _SHIFT in tensors}
+        shapes |= {name + _SCALE: shapes[name][:1] for name in quantizable(shapes)} | shifts
     _report(where, "missing", [name for name in shapes if name not in tensors])
     _report(where, "unknown", [name for name in tensors if name not in shapes])
     for name, shape in shapes.items():

@@ -1,21 +1,23 @@
 """Quantization-aware finish: the student computes with its own int8 form while it learns the last steps.
 
 What the native engine rounds in mode int8 is rounded here, by the same rules: the matrices that ship as int8,
-one scale a row; and the input of every product with one, in 8 bits over the range of each token. The last
-layer's query, key and value see unrounded tokens, as in the engine. The bf16 of its attention is left out
-(autocast to bf16 has it). Gradients pass as if nothing were rounded: the straight-through estimator (Bengio
+one scale a row, up projections without their part along the direction that LayerNorm makes constant; and the
+input of every product with one, in 8 bits over the range of each token. The last layer's query, key and value
+see unrounded tokens, as in the engine. The bf16 of its attention is left out (autocast to bf16 has it).
+Gradients pass as if nothing were rounded: the straight-through estimator (Bengio
 et al. 2013, arXiv 1308.3432).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from tinyrerank.model.hyperplane import constant_direction, norm_before
 from tinyrerank.model.jinabert import JinaBert
 from tinyrerank.model.weights import quantizable
 
@@ -51,15 +53,54 @@ def _round_input(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
     return (_Rounded.apply(args[0]), *args[1:])  # type: ignore[no-untyped-call]
 
 
-def _products(model: JinaBert) -> list[nn.Module]:
+def _round_and_return(model: JinaBert, name: str) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...]]:
+    """A hook for the up projection ``name``: rounds its input, but not along v, which is not multiplied."""
+    direction, c = _direction(model, name)
+
+    def hook(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        x: Tensor = _Rounded.apply(args[0])  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            off = (x.float() @ direction - c)[..., None] * direction
+        return (x - off.to(x.dtype), *args[1:])
+
+    return hook
+
+
+def _direction(model: JinaBert, name: str) -> tuple[Tensor, float]:
+    """Unit v and c with v . x = c for every input x of the up projection ``name``."""
+    norm = norm_before(name)
+    gain, bias = (model.get_parameter(f"{norm}.{part}").detach() for part in ("weight", "bias"))
+    v, c = constant_direction(gain.float().cpu().numpy(), bias.float().cpu().numpy())
+    return torch.from_numpy(v).to(gain.device), c
+
+
+def _products(model: JinaBert) -> dict[str, nn.Module]:
     """The modules whose input the engine rounds; one for query, key and value, which read the same rows."""
     last = f"{model.config.n_layers - 1}.attention.self"
     linear = (".dense", ".gated_layers", ".wo")
-    return [
-        module
+    return {
+        f"bert.encoder.layer.{name}": module
         for name, module in model.bert.encoder.layer.named_modules()
         if name.endswith(linear) or (name.endswith(".self") and name != last)
-    ]
+    }
+
+
+def _hook(model: JinaBert, name: str) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...]]:
+    """The hook of one of :func:`_products`."""
+    return _round_and_return(model, f"{name}.weight") if norm_before(f"{name}.weight") else _round_input
+
+
+def _round_matrix(matrix: Tensor, v: Tensor | None) -> None:
+    """A matrix as its int8 form gives it back, in place; v is the direction that is kept apart."""
+    shift = None
+    if v is not None:
+        shift = (matrix.double() @ v.double()).float()[:, None] * v
+        matrix.sub_(shift)
+    peak = torch.maximum(matrix.amax(1, keepdim=True), -matrix.amin(1, keepdim=True))
+    scale = torch.where(peak > 1e-30, peak / 127.0, torch.ones_like(peak))
+    matrix.div_(scale).round_().mul_(scale)  # no code leaves -127..127
+    if shift is not None:
+        matrix.add_(shift)
 
 
 @contextmanager
@@ -70,15 +111,11 @@ def rounded(model: JinaBert) -> Iterator[None]:
     weights and activations, to be applied to the unrounded weights that return on leaving.
     """
     parameters = dict(model.named_parameters())
-    matrices = [parameters[name].data for name in quantizable(parameters)]
-    kept = [matrix.clone() for matrix in matrices]
-    for matrix in matrices:
-        peak = torch.maximum(matrix.amax(1, keepdim=True), -matrix.amin(1, keepdim=True))
-        scale = torch.where(peak > 1e-30, peak / 127.0, torch.ones_like(peak))
-        matrix.div_(scale).round_().mul_(scale)  # no code leaves -127..127
+    matrices = {name: parameters[name].data for name in quantizable(parameters)}
     with ExitStack() as stack:
-        for matrix, original in zip(matrices, kept, strict=True):
-            stack.callback(matrix.copy_, original)
-        for module in _products(model):
-            stack.callback(module.register_forward_pre_hook(_round_input).remove)
+        for name, matrix in matrices.items():
+            stack.callback(matrix.copy_, matrix.clone())
+            _round_matrix(matrix, _direction(model, name)[0] if norm_before(name) else None)
+        for name, module in _products(model).items():
+            stack.callback(module.register_forward_pre_hook(_hook(model, name)).remove)
         yield

@@ -133,16 +133,25 @@ class _Source:
     def up(self, layer: int) -> Arrays:
         """The up projection; of a gated one, 16 gate rows alternate with their 16 value rows."""
         name = f"bert.encoder.layer.{layer}." + ("mlp.gated_layers" if self.gated else "intermediate.dense")
-        weight, scale = self.matrix(name)
+        weight, scale, bias = self.without_constant(name)
         weight = _pad_axis(weight, 1, self.hidden_p)
         if not self.gated:
-            bias = self.vector(name + ".bias", self.inter_p)
+            bias = _pad(bias + self.weights.dense(name + ".bias"), self.inter_p)
             return self.linear(
                 f"{layer}.up", _pad_axis(weight, 0, self.inter_p), _pad(scale, self.inter_p), bias
             )
         weight = _interleave(_pad_axis(weight.reshape(2, -1, self.hidden_p), 1, self.inter_p))
-        scale = _interleave(_pad_axis(scale.reshape(2, -1), 1, self.inter_p))
-        return self.linear(f"{layer}.up", weight, scale, np.zeros(2 * self.inter_p, np.float32))
+        scale, bias = (_interleave(_pad_axis(a.reshape(2, -1), 1, self.inter_p)) for a in (scale, bias))
+        return self.linear(f"{layer}.up", weight, scale, bias)
+
+    def without_constant(self, name: str) -> tuple[NDArray[Any], F32, F32]:
+        """An up projection less what its inputs have in common: matrix, scale of each row, and constants."""
+        if not self.int8:
+            rest, constants = self.weights.without_constant(name + ".weight")
+            return rest, np.ones(len(rest), np.float32), constants
+        weight, scale = self.matrix(name)
+        shift = self.weights.tensors.get(name + ".weight_shift", np.zeros_like(scale))
+        return weight, scale, shift * np.float32(self.weights.constant_direction(name + ".weight")[1])
 
     def head(self) -> Arrays:
         """The last layer's Q, K and V for ``<s>``, pooler and classifier, all float32."""

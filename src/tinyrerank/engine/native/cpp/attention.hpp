@@ -1,236 +1,37 @@
 // Attention of one sequence and one head: scores q.k + ALiBi in log2 units, softmax, weighted sum of values.
 //
-// Keys and values are packed once into panels; then tiles of 12 queries meet blocks of keys, so that buffers stay
-// small at any length. Bounds by Cauchy-Schwarz come from the data of the sequence itself:
+// Tiles of 12 queries meet panels of 32 keys, at most kBlockPanels at a time, so that buffers stay small at any length.
+// Bounds by Cauchy-Schwarz come from the data of the sequence itself:
 // - If max|q| max|k| is small, 2^score cannot overflow and the softmax needs neither a maximum nor rescaling.
-// - With m the mean key and R = max|k - m|, a score lies within |q| R of q.m - slope d. So all keys beyond a distance
-//   D weigh together at most 2^(q.m + |q| R - slope D) / (1 - 2^-slope). They are left out where that is below
-//   2^-kNegligible of what the nearer keys are known to weigh: at first the query's own key, at least
-//   2^(q.m - |q| R), then the sum over the block around the query.
+// - With c the centre of a panel's keys and r = max|k - c|, their scores are at most q.c + |q| r - slope d, d the
+//   distance of the nearest. The panels next to the tile are met first. Then panels are left out from both ends of
+//   the sequence, as long as all that is left out weighs at most 2^-kNegligible of what was met, for every query of
+//   the tile: by a bound for all keys at once, by the panels' bounds, and in what remains by the scores themselves,
+//   which spares exponentials and values.
 #pragma once
 
-#include "kernels.hpp"
-#include "scratch.hpp"
-#include "simd.hpp"
-#if defined(__AVX512F__)
-#include "tile_avx512.hpp"
-#else
-#include "tile_generic.hpp"
-#endif
+#include "attention_head.hpp"
 
 namespace tinyrerank::TR_ISA {
 
-constexpr int kKeyBlock = 256;        // keys a pass
-constexpr int kSampledKeys = 32;      // keys that the mean is taken from: any vector near it gives a true bound
-constexpr float kSafeBound = 60.0f;   // 2^60 * 8192 and 2^-60 * 2^-24 are ordinary floats
+constexpr float kNearBits = 3.0f;    // keys within 2^-3 by ALiBi alone are met before anything is bounded
+constexpr float kSafeBound = 60.0f;  // 2^60 * 8192 and 2^-60 * 2^-24 are ordinary floats
 
-struct Fp32Attention {
-  using E = float;
-  static constexpr bool kExact = true;
-  static constexpr int kStep = 1;  // elements of a row in a step of 4 bytes
-  static constexpr float kNegligible = 26.0f;
-  static float decode(E x) { return x; }
-  static void store_row(E* p, Vec v) { store(p, v); }
-  static Vec add_dot(Vec sum, VecI a, VecI b) { return sum + from_bits(a) * from_bits(b); }
-  static void tile(const E* a, long lda, const void* b, long steps, float* c, long ldc, int rows) {
-    tile_fp32(a, lda * 4, b, kPanelBytes, steps, c, ldc * 4, rows);
-  }
-  static void pack_values(const E* row, const E*, uint32_t* out) { std::memcpy(out, row, kPanelBytes); }
+// A range of panels.
+struct Panels {
+  int low, high;
+  int count() const { return high - low; }
 };
 
-#if defined(__AVX512F__)
-struct Bf16Attention {
-  using E = uint16_t;
-  static constexpr bool kExact = false;
-  static constexpr int kStep = 2;
-  static void store_row(E* p, Vec v) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), to_bf16(v)); }
-  static constexpr float kNegligible = 16.0f;
-  static float decode(E x) {
-    const uint32_t bits = uint32_t(x) << 16;
-    float value;
-    std::memcpy(&value, &bits, 4);
-    return value;
-  }
-  static Vec add_dot(Vec sum, VecI a, VecI b) {
-    asm("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
-    return sum;
-  }
-  static void tile(const E* a, long lda, const void* b, long steps, float* c, long ldc, int rows) {
-    tile_bf16(a, lda * 2, b, kPanelBytes, steps, c, ldc * 4, rows);
-  }
-  static void pack_values(const E* row, const E* next, uint32_t* out) {
-    for (int i = 0; i < kPanel; ++i) out[i] = row[i] | uint32_t(next[i]) << 16;
-  }
-};
-#endif
-
-// out[column][row] = in[row][column] for 16 rows of 16 words.
-static inline void transpose16(const uint32_t* const* in, int column, uint32_t* out, int out_stride) {
-#if defined(__AVX512F__)
-  __m512i a[16], b[16];
-#pragma GCC unroll 16
-  for (int i = 0; i < 16; ++i) a[i] = _mm512_loadu_si512(in[i] + column);
-#pragma GCC unroll 8
-  for (int i = 0; i < 8; ++i) {
-    b[2 * i] = _mm512_unpacklo_epi32(a[2 * i], a[2 * i + 1]);
-    b[2 * i + 1] = _mm512_unpackhi_epi32(a[2 * i], a[2 * i + 1]);
-  }
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i) {
-    a[4 * i] = _mm512_unpacklo_epi64(b[4 * i], b[4 * i + 2]);
-    a[4 * i + 1] = _mm512_unpackhi_epi64(b[4 * i], b[4 * i + 2]);
-    a[4 * i + 2] = _mm512_unpacklo_epi64(b[4 * i + 1], b[4 * i + 3]);
-    a[4 * i + 3] = _mm512_unpackhi_epi64(b[4 * i + 1], b[4 * i + 3]);
-  }
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i) {  // a[4 g + i] holds columns i, 4 + i, 8 + i, 12 + i of rows 4 g .. 4 g + 3
-    const __m512i low = _mm512_shuffle_i32x4(a[i], a[4 + i], 0x88), high = _mm512_shuffle_i32x4(a[i], a[4 + i], 0xdd);
-    const __m512i low2 = _mm512_shuffle_i32x4(a[8 + i], a[12 + i], 0x88);
-    const __m512i high2 = _mm512_shuffle_i32x4(a[8 + i], a[12 + i], 0xdd);
-    _mm512_storeu_si512(out + i * out_stride, _mm512_shuffle_i32x4(low, low2, 0x88));
-    _mm512_storeu_si512(out + (8 + i) * out_stride, _mm512_shuffle_i32x4(low, low2, 0xdd));
-    _mm512_storeu_si512(out + (4 + i) * out_stride, _mm512_shuffle_i32x4(high, high2, 0x88));
-    _mm512_storeu_si512(out + (12 + i) * out_stride, _mm512_shuffle_i32x4(high, high2, 0xdd));
-  }
-#else
-  for (int i = 0; i < 16; ++i)
-    for (int row = 0; row < 16; ++row) out[i * out_stride + row] = in[row][column + i];
-#endif
+static inline Panels within(Panels a, Panels limit) {
+  return {a.low > limit.low ? a.low : limit.low, a.high < limit.high ? a.high : limit.high};
 }
 
-// Buffers of one head of one sequence, in a thread's scratch.
-template <class Att>
-struct HeadBuffers {
-  using E = typename Att::E;
-  uint32_t* keys;    // [block of 32 keys][step][32 keys]
-  uint32_t* values;  // [panel of 32 dimensions][step of keys][32 dimensions]
-  float* alibi;      // -slope |d| in log2 units at index `middle` + d
-  E* queries;        // [12][head_p]
-  float* scores;     // [12][kKeyBlock]
-  E* weights;        // [12][kKeyBlock]
-  float* part;       // [12][head_p]
-  float* sums;       // [12][head_p]
-  float* mean;       // [head_p] of the keys
-  E* mean_row;       // the same, rounded
-  int middle;
-
-  HeadBuffers(Scratch& scratch, int head_p, int longest) {
-    const long n_p = (longest + kPanel - 1) / kPanel * kPanel;
-    keys = scratch.take<uint32_t>(n_p * head_p / Att::kStep);
-    values = scratch.take<uint32_t>(n_p * head_p / Att::kStep);
-    middle = n_p + kPanel;
-    alibi = scratch.take<float>(2L * middle + kPanel);
-    queries = scratch.take<E>(kTileRows * head_p);
-    scores = scratch.take<float>(kTileRows * kKeyBlock);
-    weights = scratch.take<E>(kTileRows * kKeyBlock);
-    part = scratch.take<float>(kTileRows * head_p);
-    sums = scratch.take<float>(kTileRows * head_p);
-    mean = scratch.take<float>(head_p);
-    mean_row = scratch.take<E>(head_p);
-  }
-};
-
-// Rows of Q, K or V of one sequence and head; `filler` stands in beyond the end.
-template <class E>
-struct Rows {
-  const E* plane;
-  int head_p;
-  const int32_t* row_of;
-  int begin, n;
-  const E* filler;
-  const E* operator[](int i) const {
-    if (i >= n) return filler;
-    return plane + long(row_of ? row_of[begin + i] : begin + i) * head_p;
-  }
-};
-
-static inline const int32_t* words_of(const void* row) { return static_cast<const int32_t*>(row); }
-static inline VecI splat_i(int32_t x) { return x - VecI{}; }
-
-template <class Att>
-static inline float dot(const typename Att::E* a, const typename Att::E* b, int words) {
-  Vec sum = {};
-  for (int i = 0; i < words; i += kLanes) sum = Att::add_dot(sum, load_i(words_of(a) + i), load_i(words_of(b) + i));
-  return reduce_add(sum);
-}
-
-struct KeyBounds {
-  float largest;  // max|k|
-  float radius;   // max|k - mean|
-};
-
-// Packs K and V. Keys beyond the end become the mean key, which moves no bound.
-template <class Att>
-static inline KeyBounds pack_head(Rows<typename Att::E> k, const Rows<typename Att::E>& v, int head_p,
-                                  HeadBuffers<Att>& to) {
-  const int n_p = (k.n + kPanel - 1) / kPanel * kPanel, words = head_p / Att::kStep;
-  const int apart = k.n / kSampledKeys + 1, sampled = (k.n + apart - 1) / apart;
-  for (int d = 0; d < head_p; ++d) to.mean[d] = 0;
-  for (int key = 0; key < k.n; key += apart)
-    for (int d = 0; d < head_p; ++d) to.mean[d] += Att::decode(k[key][d]);
-  for (int d = 0; d < head_p; d += kLanes) Att::store_row(to.mean_row + d, load(to.mean + d) * (1.0f / sampled));
-  k.filler = to.mean_row;
-  const int32_t* mean = words_of(to.mean_row);
-  const float mean_square = dot<Att>(to.mean_row, to.mean_row, words);
-
-  Vec largest = {}, radius = {};
-  for (int key = 0; key < n_p; key += kPanel) {
-    uint32_t* panel = to.keys + long(key) * words;
-    const uint32_t* rows[kPanel];
-    for (int i = 0; i < kPanel; ++i) rows[i] = reinterpret_cast<const uint32_t*>(k[key + i]);
-    for (int word = 0; word < words; word += 16) {
-      transpose16(rows, word, panel + word * kPanel, kPanel);
-      transpose16(rows + 16, word, panel + word * kPanel + 16, kPanel);
-    }
-    for (int i = 0; i < kPanel; i += kLanes) {
-      Vec square = {}, cross = {};
-      for (int word = 0; word < words; ++word) {
-        const VecI pair = load_i(words_of(panel + word * kPanel + i));
-        square = Att::add_dot(square, pair, pair);
-        cross = Att::add_dot(cross, pair, splat_i(mean[word]));
-      }
-      largest = vmax(largest, square);
-      radius = vmax(radius, square - 2.0f * cross + mean_square);
-    }
-  }
-  for (int d = 0; d < head_p; d += kPanel) {
-    uint32_t* out = to.values + long(d) / Att::kStep * n_p;
-    for (int key = 0; key < n_p; key += Att::kStep, out += kPanel) Att::pack_values(v[key] + d, v[key + 1] + d, out);
-  }
-  const float square = reduce_max(largest);
-  const float slack = 1e-5f * square;  // rounding in the difference of squares
-  return {__builtin_sqrtf(square), __builtin_sqrtf(reduce_max(radius) + slack)};
-}
-
-// Softmax numerators of one row of scores, without a maximum; returns their sum.
-template <class Att>
-static inline float weigh_safe(const float* scores, const float* alibi, int n, typename Att::E* weights) {
-  Vec sum = {};
-  for (int j = 0; j < n; j += kLanes) {
-    const Vec w = exp2v<Att::kExact>(load(scores + j) + load(alibi + j));
-    Att::store_row(weights + j, w);
-    sum += w;
-  }
-  return reduce_add(sum);
-}
-
-// The same against a running maximum; returns the factor by which earlier sums shrink.
-template <class Att>
-static inline float weigh_online(const float* scores, const float* alibi, int n, typename Att::E* weights, float* top,
-                                 float* total) {
-  Vec best = splat(*top);
-  for (int j = 0; j < n; j += kLanes) best = vmax(best, load(scores + j) + load(alibi + j));
-  const float now = reduce_max(best);
-  Vec sum = {};
-  for (int j = 0; j < n; j += kLanes) {
-    const Vec w = exp2v<Att::kExact>(load(scores + j) + load(alibi + j) - now);
-    Att::store_row(weights + j, w);
-    sum += w;
-  }
-  const float shrink = exp2v<true>(splat(*top - now))[0];
-  *top = now;
-  *total = *total * shrink + reduce_add(sum);
-  return shrink;
+// log2(x) or up to 0.09 less, for normal x > 0.
+static inline float log2_at_least(float x) {
+  int32_t word;
+  std::memcpy(&word, &x, 4);
+  return static_cast<float>(word) * 0x1p-23f - 127.0f;
 }
 
 // A tile of up to 12 queries on its way over the keys.
@@ -240,67 +41,245 @@ struct Tile {
   const HeadBuffers<Att>& b;
   const E* queries;
   int head_p, n, first, rows;
-  bool safe;             // whether weights are taken without a maximum
-  bool fresh = true;     // no keys met yet
-  float top[kTileRows];  // running maxima of the scores, 0 if safe
-  float total[kTileRows];
+  float slope;
+  bool safe = false;       // whether weights are taken without a maximum
+  bool fresh = true;       // no keys met yet
+  float sizes[kTileRows];  // |q|
+  float top[kTileRows];    // running maxima of the scores, 0 if safe
+  float met[kTileRows];    // log2 of what the keys met so far weigh, or a little less
+  Vec totals[kTileRows];
 
-  // Adds keys [begin, end), multiples of 32 and at most kKeyBlock apart, to total and b.sums.
-  void meet(int begin, int end) {
-    const int words = head_p / Att::kStep, n_p = (n + kPanel - 1) / kPanel * kPanel, keys = end - begin;
-    for (int j = 0; j < keys; j += kPanel)
-      Att::tile(queries, head_p, b.keys + long(begin + j) * words, words, b.scores + j, kKeyBlock, rows);
+  Tile(const HeadBuffers<Att>& buffers, const E* q, int width, int tokens, int first_row, int n_rows, float alibi_slope)
+      : b(buffers), queries(q), head_p(width), n(tokens), first(first_row), rows(n_rows), slope(alibi_slope) {}
+
+  int all() const { return (n + kPanel - 1) / kPanel; }
+  const float* alibi(int panel, int row) const { return b.alibi + b.middle + panel * kPanel - (first + row); }
+  float* scores(int slot) const { return b.scores + slot * kTileRows * kScoreRow; }
+
+  void start() {
+    for (int r = 0; r < kTileRows; ++r) {
+      top[r] = safe ? 0.0f : -3e38f;
+      totals[r] = Vec{};
+    }
+  }
+
+  void score(int panel, int slot) const {
+    const int words = head_p / Att::kStep;
+    Att::tile(queries, head_p, b.keys + long(panel) * kPanel * words, words, scores(slot), kScoreRow, rows);
+  }
+
+  // Weights of one panel, against the maxima `top` unless safe. Keys beyond the end weigh nothing.
+  template <bool kSafe, bool kTiny>
+  void weigh(int panel, int slot, int position) {
+    const int valid = n - panel * kPanel, n_rows = rows;
+    const float *from = scores(slot), *bias = alibi(panel, 0);
+    E* to = b.weights + position * kPanel;
+    for (int r = 0; r < n_rows; ++r, from += kScoreRow, --bias, to += kWeightRow) {
+      Vec w[kVectors];
+      for (int v = 0; v < kVectors; ++v) {
+        Vec score = load(from + v * kLanes) + load(bias + v * kLanes);
+        if constexpr (!kSafe) score = score - top[r];
+        w[v] = exp2v<Att::kExact, kTiny>(score);
+      }
+      if (valid < kPanel)
+        for (int v = 0; v < kVectors; ++v) w[v] = iota() + v * kLanes < valid ? w[v] : Vec{};
+      Vec sum = w[0];
+      for (int v = 1; v < kVectors; ++v) sum += w[v];
+      totals[r] += sum;
+      Att::store_weights(to, w);
+    }
+  }
+
+  // The same for scores between -kSafeBound and kSafeBound before ALiBi.
+  void weigh_safe(int panel, int slot, int position) {
+    const int before = first + rows - panel * kPanel, after = (panel + 1) * kPanel - first;
+    const bool tiny = slope * (before > after ? before : after) > 126.0f - kSafeBound;
+    tiny ? weigh<true, true>(panel, slot, position) : weigh<true, false>(panel, slot, position);
+  }
+
+  // Raises the maxima to those of the scores in the first slots; what was met before shrinks accordingly.
+  void raise(Panels panels) {
     for (int r = 0; r < rows; ++r) {
-      if (fresh) {
-        top[r] = safe ? 0.0f : -3e38f;
-        total[r] = 0;
+      Vec best = splat(top[r]);
+      for (int panel = panels.low; panel < panels.high; ++panel) {
+        const int valid = n - panel * kPanel;
+        float* row = scores(panel - panels.low) + r * kScoreRow;
+        for (int v = 0; v < kVectors; ++v) {
+          const Vec score = load(row + v * kLanes) + load(alibi(panel, r) + v * kLanes);
+          best = iota() + v * kLanes < valid ? vmax(best, score) : best;
+        }
       }
-      float* scores = b.scores + r * kKeyBlock;
-      for (int j = n - begin; j < keys; ++j) scores[j] = -1e30f;
-      const float* alibi = b.alibi + b.middle + begin - (first + r);
-      E* weights = b.weights + r * kKeyBlock;
-      if (safe) {
-        total[r] += weigh_safe<Att>(scores, alibi, keys, weights);
-        continue;
-      }
-      const float shrink = weigh_online<Att>(scores, alibi, keys, weights, &top[r], &total[r]);
+      const float now = reduce_max(best), shrink = exp2v<true>(splat(top[r] - now))[0];
+      top[r] = now;
+      totals[r] = totals[r] * shrink;
       float* sums = b.sums + r * head_p;
       if (!fresh)
         for (int d = 0; d < head_p; d += kLanes) store(sums + d, load(sums + d) * shrink);
     }
-    float* out = fresh ? b.sums : b.part;
-    for (int d = 0; d < head_p; d += kPanel) {
-      const uint32_t* values = b.values + (long(d) * n_p + long(begin) * kPanel) / Att::kStep;
-      Att::tile(b.weights, kKeyBlock, values, keys / Att::kStep, out + d, head_p, rows);
+  }
+
+  // Scores and weights of at most kBlockPanels panels, the first at `position`.
+  void weigh_all(Panels panels, int position) {
+    if (safe) {
+      for (int panel = panels.low; panel < panels.high; ++panel) {
+        score(panel, 0);
+        weigh_safe(panel, 0, position + panel - panels.low);
+      }
+      return;
     }
-    if (!fresh)
-      for (int i = 0; i < rows * head_p; i += kLanes) store(b.sums + i, load(b.sums + i) + load(b.part + i));
+    for (int panel = panels.low; panel < panels.high; ++panel) score(panel, panel - panels.low);
+    raise(panels);
+    for (int panel = panels.low; panel < panels.high; ++panel)
+      weigh<false, true>(panel, panel - panels.low, position + panel - panels.low);
+  }
+
+  // Adds the weighted values of panels, the weights of the first at `position`.
+  void add_values(Panels panels, int position) {
+    const E* weights = b.weights + position * kPanel;
+    for (int d = 0; d < head_p; d += kPanel) {
+      const uint32_t* values = b.values + (long(d) * all() + panels.low * kPanel) * kPanel / Att::kStep;
+      const int steps = panels.count() * kPanel / Att::kStep;
+      (fresh ? Att::tile : Att::tile_add)(weights, kWeightRow, values, steps, b.sums + d, head_p, rows);
+    }
     fresh = false;
   }
 
-  // The distance beyond which the keys' weights are negligible against the totals so far. May be infinite.
-  float reach(float radius, float slope, float tail) const {
+  void meet(Panels panels) {
+    weigh_all(panels, 0);
+    add_values(panels, 0);
+  }
+
+  void sum_up() {
+    for (int r = 0; r < kTileRows; ++r)
+      met[r] = r < rows ? top[r] + log2_at_least(reduce_add(totals[r])) : 3e38f;
+  }
+
+  // Sets b.most of a group of panels: what their keys weigh at most, against what was met.
+  void bound(int group, float panel_mass) const {
+    const int words = head_p / Att::kStep, at = group * kGroupPanels;
+    for (int i = 0; i < kGroupPanels; i += kLanes) {
+      Vec dots[kTileRows] = {};
+      for (int word = 0; word < words; ++word) {
+        const VecI centre = load_i(words_of(b.centres + (long(group) * words + word) * kGroupPanels + i));
+        for (int r = 0; r < kTileRows; ++r)
+          dots[r] = Att::add_dot(dots[r], centre, splat_i(words_of(queries)[r * words + word]));
+      }
+      const Vec radius = load(b.radius + at + i);
+      Vec most = splat(-3e38f);
+      for (int r = 0; r < kTileRows; ++r) most = vmax(dots[r] + radius * sizes[r] - met[r], most);
+      const Vec key = to_float((iota() + (at + i)) * kPanel);
+      const Vec before = float(first) - (key + float(kPanel - 1)), after = key - float(first + rows - 1);
+      const Vec distance = vmax(vmax(before, after), splat(0.0f));
+      store(b.most + at + i, exp2v<true>(vmin(most - slope * distance + panel_mass, splat(100.0f))));
+    }
+  }
+
+  // The distance beyond which all keys together weigh at most 2^-tail (1 - 2^-slope) / 2. May be infinite.
+  float reach(float radius, float tail) const {
     float farthest = 0;
     for (int r = 0; r < rows; ++r) {
-      const E* row = queries + r * head_p;
-      const int words = head_p / Att::kStep;
-      const float size = __builtin_sqrtf(dot<Att>(row, row, words));
-      const float most = dot<Att>(row, b.mean_row, words) + size * radius;
-      const float far = (most - top[r] - __builtin_log2f(total[r]) + tail) / slope;
+      const float centre = dot<Att>(queries + r * head_p, b.mean, head_p / Att::kStep);
+      const float far = (centre + sizes[r] * radius - met[r] + tail) / slope;
       farthest = far > farthest || far != far ? far : farthest;
     }
     return farthest;
   }
-};
 
-// Keys within `reach` of rows [first, first + rows), in whole panels; all keys if it is not a number.
-struct Span {
-  int low, high;
-  Span(float reach, int first, int rows, int n) : low(0), high((n + kPanel - 1) / kPanel * kPanel) {
-    if (!(reach < n)) return;
-    const int far = static_cast<int>(reach) + 1;
-    if (first > far) low = (first - far) / kPanel * kPanel;
-    if (first + rows + far < n) high = (first + rows + far + kPanel - 1) / kPanel * kPanel;
+  // Panels that are still needed, `done` among them, by the bounds.
+  Panels needed(Panels done, const KeyBounds& keys) const {
+    const float share = __builtin_exp2f(-Att::kNegligible) / 4;
+    const float mass = -__builtin_log2f(1.0f - __builtin_exp2f(-slope));
+    const float panel_mass = mass + __builtin_log2f(1.0f - __builtin_exp2f(-slope * kPanel));
+    Panels range{0, all()};
+    if (all() > kGroupPanels) {
+      const float far = reach(keys.radius, Att::kNegligible + 3.0f + mass);
+      if (far < n) {
+        const int keys_far = static_cast<int>(far) + 1;
+        if (first > keys_far) range.low = (first - keys_far) / kPanel;
+        if (first + rows + keys_far < n) range.high = (first + rows + keys_far) / kPanel + 1;
+      }
+    }
+    for (int group = range.low / kGroupPanels; group * kGroupPanels < range.high; ++group) bound(group, panel_mass);
+    float spent = 0;
+    while (range.low < done.low && spent + b.most[range.low] <= share / 2) spent += b.most[range.low++];
+    while (range.high > done.high && spent + b.most[range.high - 1] <= share) spent += b.most[--range.high];
+    return range;
+  }
+
+  // What the keys of a panel weigh at most, from their scores.
+  float weight_at_most(int panel, int slot) const {
+    const float *from = scores(slot), *bias = alibi(panel, 0);
+    Vec most[kVectors];
+    for (int v = 0; v < kVectors; ++v) most[v] = splat(-3e38f);
+    for (int r = 0; r < rows; ++r, from += kScoreRow, --bias)
+      for (int v = 0; v < kVectors; ++v)
+        most[v] = vmax(load(from + v * kLanes) + load(bias + v * kLanes) - met[r], most[v]);
+    Vec sum = {};
+    for (int v = 0; v < kVectors; ++v) sum += exp2v<true>(vmin(most[v], splat(100.0f)));
+    return reduce_add(sum);
+  }
+
+  // Meets panels from the far end on, which is the low or the high one. The first ones are left out while they weigh
+  // no more than `allowance` together, which shrinks.
+  void meet_from(Panels panels, bool low_end, float* allowance) {
+    bool leaving = true;
+    while (panels.count() > 0) {
+      const int here = panels.count() < kBlockPanels ? panels.count() : kBlockPanels;
+      Panels block = low_end ? Panels{panels.low, panels.low + here} : Panels{panels.high - here, panels.high};
+      (low_end ? panels.low : panels.high) = low_end ? block.high : block.low;
+      while (leaving && block.count() > 0) {
+        const int panel = low_end ? block.low : block.high - 1;
+        score(panel, 0);
+        const float weight = weight_at_most(panel, 0);
+        leaving = weight <= *allowance;
+        if (!leaving) break;
+        *allowance -= weight;
+        (low_end ? block.low : block.high) += low_end ? 1 : -1;
+      }
+      if (block.count() > 0) meet(block);
+    }
+  }
+
+  // All keys that matter.
+  void meet_needed(const KeyBounds& keys) {
+    const Panels everything{0, all()};
+    const int behind = n - first - rows, far = first > behind ? first : behind;
+    const bool local = slope * far >= Att::kNegligible;  // otherwise hardly anything can be left out
+    const Panels own{first / kPanel, (first + rows - 1) / kPanel + 1};
+    int left = own.low - (kBlockPanels - own.count()) / 2;
+    left = left > all() - kBlockPanels ? all() - kBlockPanels : left;
+    left = left < 0 ? 0 : left;
+    const Panels window = within({left, left + kBlockPanels}, everything);
+    start();
+    if (local && safe && slope * (kBlockPanels / 2 * kPanel) >= Att::kNegligible) {
+      constexpr int middle = kBlockPanels - 1;  // the slot of own.low: panels up to 7 before it find a place
+      weigh_all(own, middle);
+      sum_up();
+      const Panels range = needed(own, keys);
+      if (range.count() <= kBlockPanels) {
+        weigh_all({range.low, own.low}, middle - (own.low - range.low));
+        weigh_all({own.high, range.high}, middle + own.count());
+        add_values(range, middle - (own.low - range.low));
+        return;
+      }
+      start();
+    }
+    meet(window);
+    // On with the neighbours that weigh much by their distance alone: the more is met, the more can be left out.
+    Panels done = window;
+    for (int i = kBlockPanels / 2; slope * (i * kPanel) < kNearBits && done.count() < all(); i += kBlockPanels) {
+      const Panels more = within({done.low - kBlockPanels, done.high + kBlockPanels}, everything);
+      if (more.low < done.low) meet({more.low, done.low});
+      if (more.high > done.high) meet({done.high, more.high});
+      done = more;
+    }
+    if (done.count() == all()) return;
+    sum_up();
+    const Panels range = local ? needed(done, keys) : everything;
+    float allowance = __builtin_exp2f(-Att::kNegligible) / 4;
+    if (range.low < done.low) meet_from({range.low, done.low}, true, &allowance);
+    allowance += __builtin_exp2f(-Att::kNegligible) / 4;
+    if (range.high > done.high) meet_from({done.high, range.high}, false, &allowance);
   }
 };
 
@@ -321,7 +300,6 @@ static void attend(const Model& model, const Group& group, int layer, int doc, i
   const KeyBounds keys = pack_head<Att>(rows_of(1), rows_of(2), head_p, b);
 
   const float slope = model.slopes[head];
-  const float tail = Att::kNegligible - __builtin_log2f(1.0f - __builtin_exp2f(-slope));
   for (int i = 0; i < 2 * b.middle + kPanel; i += kLanes) {
     const Vec d = to_float(iota() + (i - b.middle));
     store(b.alibi + i, vmax(d, -d) * -slope);
@@ -332,31 +310,20 @@ static void attend(const Model& model, const Group& group, int layer, int doc, i
     // Whole tiles of consecutive rows are used where they lie.
     const bool in_place = !row_of && rows == kTileRows;
     const E* queries = in_place ? q[first] : b.queries;
-    float square = 0;
+    Tile<Att> tile(b, queries, head_p, n, first, rows, slope);
+    float largest = 0;
     for (int r = 0; r < kTileRows; ++r) {
       const E* row = q[first + r];
       if (!in_place) std::memcpy(b.queries + r * head_p, row, head_p * sizeof(E));
-      const float here = dot<Att>(row, row, head_p / Att::kStep);
-      square = here > square ? here : square;
+      const float size = __builtin_sqrtf(dot<Att>(row, row, head_p / Att::kStep));
+      tile.sizes[r] = size;
+      largest = size > largest || size != size ? size : largest;
     }
-    const float size = __builtin_sqrtf(square);
-    Tile<Att> tile{b, queries, head_p, n, first, rows, size * keys.largest <= kSafeBound, true, {}, {}};
-    Span span((2 * size * keys.radius + tail) / slope, first, rows, n);
-    if (span.high - span.low <= kKeyBlock) {
-      tile.meet(span.low, span.high);
-    } else {
-      int left = (first + kTileRows / 2) / kPanel * kPanel - kKeyBlock / 2;
-      left = left < span.low ? span.low : left > span.high - kKeyBlock ? span.high - kKeyBlock : left;
-      int right = left + kKeyBlock;
-      tile.meet(left, right);
-      const Span rest(tile.reach(keys.radius, slope, tail), first, rows, n);
-      const int low = rest.low > span.low ? rest.low : span.low, high = rest.high < span.high ? rest.high : span.high;
-      for (; right < high; right += kKeyBlock) tile.meet(right, high - right < kKeyBlock ? high : right + kKeyBlock);
-      for (; left > low; left -= kKeyBlock) tile.meet(left - low < kKeyBlock ? low : left - kKeyBlock, left);
-    }
+    tile.safe = largest * keys.largest <= kSafeBound;
+    tile.meet_needed(keys);
     for (int r = 0; r < rows; ++r) {
       float* out = group.context + long(begin + first + r) * g.context + head * head_p;
-      const float inverse = 1.0f / tile.total[r];
+      const float inverse = 1.0f / reduce_add(tile.totals[r]);
       for (int d = 0; d < head_p; d += kLanes) store(out + d, load(b.sums + r * head_p + d) * inverse);
     }
   }

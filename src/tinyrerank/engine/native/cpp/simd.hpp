@@ -112,12 +112,13 @@ static inline float reduce_max(Vec v) {
 
 static inline float reduce_min(Vec v) { return -reduce_max(-v); }
 
-// 2^v for v < 128; 2^-126 for all below. kExact: relative error 1e-7, otherwise 1e-4 (bf16 follows). Written with
-// additions and integer shifts, since the products' pipes are the busy ones.
-template <bool kExact>
+// 2^v for v < 128; 2^-126 for all below, unless kTiny is false, which promises that nothing is below. kExact: relative
+// error 1e-7, otherwise 1e-4 (bf16 follows). Written with additions and integer shifts, since the products' pipes are
+// the busy ones.
+template <bool kExact, bool kTiny = true>
 static inline Vec exp2v(Vec v) {
   const float magic = 12582912.0f;  // 1.5 * 2^23
-  v = vmax(v, splat(-126.0f));
+  if constexpr (kTiny) v = vmax(v, splat(-126.0f));
   const Vec shifted = v + magic;  // the nearest integer, in the low bits
   const Vec f = v - (shifted - magic);
   Vec p;

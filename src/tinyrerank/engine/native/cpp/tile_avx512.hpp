@@ -44,6 +44,15 @@ namespace tinyrerank::TR_ISA {
   TR_ZERO_4 TR_ZERO(8) TR_ZERO(9) TR_ZERO(10) TR_ZERO(11) TR_ZERO(12) TR_ZERO(13) TR_ZERO(14) TR_ZERO(15)   \
   TR_ZERO(16) TR_ZERO(17) TR_ZERO(18) TR_ZERO(19) TR_ZERO(20) TR_ZERO(21) TR_ZERO(22) TR_ZERO(23)
 
+#define TR_LOAD(C0, C1)                 \
+  "vmovups (%[sums]), %%zmm" #C0 "\n\t"   \
+  "vmovups 64(%[sums]), %%zmm" #C1 "\n\t" \
+  "add %[ldc], %[sums]\n\t"
+#define TR_LOAD_4 TR_LOAD(0, 1) TR_LOAD(2, 3) TR_LOAD(4, 5) TR_LOAD(6, 7)
+#define TR_LOAD_12                                                          \
+  TR_LOAD_4 TR_LOAD(8, 9) TR_LOAD(10, 11) TR_LOAD(12, 13) TR_LOAD(14, 15)   \
+  TR_LOAD(16, 17) TR_LOAD(18, 19) TR_LOAD(20, 21) TR_LOAD(22, 23)
+
 #define TR_STORE(C0, C1)               \
   "vmovups %%zmm" #C0 ", (%[c])\n\t"   \
   "vmovups %%zmm" #C1 ", 64(%[c])\n\t" \
@@ -53,14 +62,15 @@ namespace tinyrerank::TR_ISA {
   TR_STORE_4 TR_STORE(8, 9) TR_STORE(10, 11) TR_STORE(12, 13) TR_STORE(14, 15)   \
   TR_STORE(16, 17) TR_STORE(18, 19) TR_STORE(20, 21) TR_STORE(22, 23)
 
-#define TR_TILE_OF(ROWS, NAME, DP)                                                                              \
+#define TR_TILE_OF(ROWS, NAME, DP, START)                                                                            \
   static inline void NAME(const char* a0, long lda, const void* b, long ldb, long steps, char* c, long ldc) {   \
     const char* a1 = a0 + 3 * lda;                                                                              \
     const char* a2 = a1 + 3 * lda;                                                                              \
     const char* a3 = a2 + 3 * lda;                                                                              \
+    const char* sums = c;                                                                                       \
     long fours = steps >> 2, rest = steps & 3;                                                                  \
     asm volatile(                                                                                               \
-        TR_ZERO_##ROWS                                                                                          \
+        START                                                                                                   \
         "test %[fours], %[fours]\n\t"                                                                           \
         "jz 2f\n\t"                                                                                             \
         ".p2align 5\n\t"                                                                                        \
@@ -80,16 +90,17 @@ namespace tinyrerank::TR_ISA {
         "4:\n\t"                                                                                                \
         TR_STORE_##ROWS                                                                                         \
         : [a0] "+r"(a0), [a1] "+r"(a1), [a2] "+r"(a2), [a3] "+r"(a3), [b] "+r"(b), [c] "+r"(c),                 \
-          [fours] "+r"(fours), [rest] "+r"(rest)                                                                \
+          [sums] "+r"(sums), [fours] "+r"(fours), [rest] "+r"(rest)                                            \
         : [lda] "r"(lda), [ldb] "r"(ldb), [ldc] "r"(ldc)                                                        \
         : "cc", "memory", "zmm0", "zmm1", "zmm2", "zmm3", "zmm4", "zmm5", "zmm6", "zmm7", "zmm8", "zmm9",       \
           "zmm10", "zmm11", "zmm12", "zmm13", "zmm14", "zmm15", "zmm16", "zmm17", "zmm18", "zmm19", "zmm20",    \
           "zmm21", "zmm22", "zmm23", "zmm24", "zmm25", "zmm26", "zmm27", "zmm28", "zmm29", "zmm30", "zmm31");   \
   }
 
-#define TR_TILE(NAME, DP)                                                                                       \
-  TR_TILE_OF(12, NAME##_12, DP)                                                                                 \
-  TR_TILE_OF(4, NAME##_4, DP)                                                                                   \
+// NAME(...) overwrites C; what ends in _add adds to it.
+#define TR_TILE(NAME, DP, START)                                                                                \
+  TR_TILE_OF(12, NAME##_12, DP, TR_##START##_12)                                                                \
+  TR_TILE_OF(4, NAME##_4, DP, TR_##START##_4)                                                                   \
   static inline void NAME(const void* a, long lda, const void* b, long ldb, long steps, void* c, long ldc,      \
                           int rows) {                                                                           \
     const char* from = static_cast<const char*>(a);                                                             \
@@ -98,9 +109,11 @@ namespace tinyrerank::TR_ISA {
     for (int r = 0; r < rows; r += 4) NAME##_4(from + r * lda, lda, b, ldb, steps, to + r * ldc, ldc);          \
   }
 
-TR_TILE(tile_int8, "vpdpbusd")
-TR_TILE(tile_bf16, "vdpbf16ps")
-TR_TILE(tile_fp32, "vfmadd231ps")
+TR_TILE(tile_int8, "vpdpbusd", ZERO)
+TR_TILE(tile_bf16, "vdpbf16ps", ZERO)
+TR_TILE(tile_bf16_add, "vdpbf16ps", LOAD)
+TR_TILE(tile_fp32, "vfmadd231ps", ZERO)
+TR_TILE(tile_fp32_add, "vfmadd231ps", LOAD)
 
 // The tile's 24 sums without its loads: what the processor can do at most. For measuring only.
 #define TR_SPIN_4(DP, C0, C1, C2, C3)                                                                       \
@@ -132,6 +145,9 @@ TR_SPIN(spin_fp32, "vfmadd231ps")
 
 #undef TR_TILE
 #undef TR_TILE_OF
+#undef TR_LOAD_12
+#undef TR_LOAD_4
+#undef TR_LOAD
 #undef TR_STORE_12
 #undef TR_STORE_4
 #undef TR_STORE

@@ -54,7 +54,7 @@ struct Int8Step {  // in 16 bits
 };
 #endif
 
-template <class Step>
+template <class Step, bool kAdd = false>
 static inline void tile_generic(const void* a, long lda, const void* b, long ldb, long steps, void* c, long ldc,
                                 int rows) {
   using Sum = typename Step::Sum;
@@ -62,14 +62,18 @@ static inline void tile_generic(const void* a, long lda, const void* b, long ldb
     for (int column = 0; column < kVectors; column += kSubVectors) {
       const char* pa = static_cast<const char*>(a) + row * lda;
       const char* pb = static_cast<const char*>(b) + column * sizeof(Sum);
+      char* pc = static_cast<char*>(c) + row * ldc + column * sizeof(Sum);
       Sum sum[kSubRows][kSubVectors] = {};
+      if constexpr (kAdd) {
+        for (int r = 0; r < kSubRows; ++r)
+          for (int v = 0; v < kSubVectors; ++v) std::memcpy(&sum[r][v], pc + r * ldc + v * sizeof(Sum), sizeof(Sum));
+      }
       for (long s = 0; s < steps; ++s, pa += 4, pb += ldb) {
 #pragma GCC unroll 8
         for (int r = 0; r < kSubRows; ++r)
 #pragma GCC unroll 8
           for (int v = 0; v < kSubVectors; ++v) sum[r][v] = Step::add(sum[r][v], pa + r * lda, pb + v * sizeof(Sum));
       }
-      char* pc = static_cast<char*>(c) + row * ldc + column * sizeof(Sum);
       for (int r = 0; r < kSubRows; ++r)
         for (int v = 0; v < kSubVectors; ++v) std::memcpy(pc + r * ldc + v * sizeof(Sum), &sum[r][v], sizeof(Sum));
     }
@@ -83,6 +87,10 @@ static inline void tile_int8(const void* a, long lda, const void* b, long ldb, l
 static inline void tile_fp32(const void* a, long lda, const void* b, long ldb, long steps, void* c, long ldc,
                              int rows) {
   tile_generic<Fp32Step>(a, lda, b, ldb, steps, c, ldc, rows);
+}
+static inline void tile_fp32_add(const void* a, long lda, const void* b, long ldb, long steps, void* c, long ldc,
+                                 int rows) {
+  tile_generic<Fp32Step, true>(a, lda, b, ldb, steps, c, ldc, rows);
 }
 
 }  // namespace tinyrerank::TR_ISA

@@ -211,7 +211,8 @@ def test_a_large_request_is_let_in_whenever_a_small_one_is() -> None:
 def test_the_bound_in_seconds_follows_the_measured_speed() -> None:
     rate = DrainRate(1000.0)
     admission = Admission(4000, rate, max_s=2.0)
-    assert admission.limit == 2000
+    rate.measured(20, 0.01, full=False)
+    assert admission.limit == 4000, "nothing is refused on a guess"
     rate.measured(500, 1.0)
     assert admission.limit == 1000
     for _ in range(20):
@@ -227,9 +228,11 @@ def test_small_batches_of_an_engine_with_little_to_do_do_not_make_it_look_slow()
     assert rate.tokens_per_s == 8000
     rate.measured(2000, 0.1, full=False)
     assert rate.tokens_per_s > 8000
+    rate.measured(20, 60.0, full=False)
+    assert rate.tokens_per_s > 8000
     for _ in range(100):
-        rate.measured(20, 1.0, full=False)
-    assert rate.tokens_per_s == pytest.approx(20)
+        rate.measured(600, 1.0, full=False)
+    assert rate.tokens_per_s == pytest.approx(600)
 
 
 @settings(deadline=None)

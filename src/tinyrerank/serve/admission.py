@@ -15,7 +15,7 @@ from tinyrerank.serve.errors import OverloadedError
 #: Part of the queue that one request may fill; the rest of a large one is fed as its beginning gets done.
 REQUEST_SHARE = 4
 _HALF_LIFE_S = 1.0
-_TELLING_S = 0.25
+_TELLING_S, _TELLING_TOKENS = 0.25, 512
 _MAX_RETRY_S = 600
 
 
@@ -24,11 +24,15 @@ class DrainRate:
 
     Args:
         initial: tokens per second to assume before the first measurement.
+
+    Attributes:
+        tokens_per_s: as far as it is known.
+        known: whether there was work enough yet to tell.
     """
 
     def __init__(self, initial: float = 10_000.0) -> None:
         self.tokens_per_s = initial
-        self._measured = False
+        self.known = False
 
     def measured(self, tokens: int, seconds: float, *, full: bool = True) -> None:
         """Learn from a batch; long ones weigh more than short ones.
@@ -37,18 +41,18 @@ class DrainRate:
             tokens: computed.
             seconds: since the batch before, or since there was work, so that all that lies between two
                 batches counts.
-            full: whether there was work enough. A small batch that was over soon shows how fast the engine
-                is at least, not at most.
+            full: whether there was work enough. A small batch that was over soon, or whose few tokens paid
+                for a start, shows how fast the engine is at least, not at most.
         """
         if tokens < 1 or seconds <= 0:
             return
         speed = tokens / seconds
-        telling = full or seconds >= _TELLING_S
+        telling = full or (seconds >= _TELLING_S and tokens >= _TELLING_TOKENS)
         if not telling and speed <= self.tokens_per_s:
             return
-        weight = 1.0 if telling and not self._measured else 1.0 - 0.5 ** (seconds / _HALF_LIFE_S)
+        weight = 1.0 if telling and not self.known else 1.0 - 0.5 ** (seconds / _HALF_LIFE_S)
         self.tokens_per_s += weight * (speed - self.tokens_per_s)
-        self._measured = self._measured or telling
+        self.known = self.known or telling
 
 
 class Admission:
@@ -62,7 +66,7 @@ class Admission:
     Args:
         max_tokens: the bound.
         rate: how fast the engine is; it tells when to come back.
-        max_s: seconds of work that may be waiting, at that speed; the smaller bound counts.
+        max_s: seconds of work that may be waiting, at that speed, once it is known; the smaller bound counts.
         clock: monotonic seconds.
 
     Attributes:
@@ -89,7 +93,8 @@ class Admission:
     @property
     def limit(self) -> int:
         """Tokens that may be reserved now."""
-        return max(1, int(min(self._max_tokens, self._max_s * self.rate.tokens_per_s)))
+        seconds = self._max_s if self.rate.known else math.inf
+        return max(1, int(min(self._max_tokens, seconds * self.rate.tokens_per_s)))
 
     @property
     def max_request_tokens(self) -> int:

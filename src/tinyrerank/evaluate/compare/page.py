@@ -203,8 +203,9 @@ def _systems_table(report: Report) -> str:
     if report.costs:
         some = next(iter(report.costs.values()))
         timed = (
-            f" Time is the median over {some.queries} measurements of a query with about {some.documents:.0f}"
-            f" candidates; memory is the peak of a whole process. Machine: {_text(report.machine)}."
+            f" Time is the median over {some.queries} measurement{'' if some.queries == 1 else 's'} of a"
+            f" query with about {some.documents:.0f} candidates; memory is the peak of a whole process."
+            f" Machine: {_text(report.machine)}."
         )
     return (
         "<h2>The systems</h2>"

@@ -160,7 +160,7 @@ def quiet(before: float | None, others: Sequence[float | None], alone: dict[str,
     drift = None if last is None else last / first - 1
     found = [f"others took up to {max(known):.1%} of the CPUs" if known else "what others took is not known"]
     if drift is not None:
-        found.append(f"the engine alone was {drift:+.1%} faster after the levels than before")
+        found.append(f"the speed of the engine alone changed by {drift:+.1%}")
     good = bool(known) and max(known) <= ALLOWED and (drift is None or abs(drift) <= 0.05)
     words = "The machine was quiet" if good else "THE MACHINE WAS NOT QUIET; do not rely on these figures"
     return {

@@ -77,8 +77,8 @@ def table(result: dict[str, Any]) -> str:
 def _levels(result: dict[str, Any]) -> list[str]:
     capacity = result["alone"]["engine_tokens_per_s"]
     lines = [
-        f"The queue holds {result['queue_s']:g} s of work, a batch takes {result['batch_s']:.2f} s. Shares",
-        "are of the engine's tokens, latencies those of accepted requests in seconds.",
+        f"The queue holds {result['queue_s']:g} s of work, a batch takes {result['batch_s']:.2f} s.",
+        "Shares are of the engine's tokens; latencies are those of accepted requests, in seconds.",
         "",
         "| offered | answered | requests | refused (429) | of the tokens | other | p50 | p95 | p99 | most |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",

@@ -277,7 +277,8 @@ def highest_rate(server: Served, shots: list[Shot], args: argparse.Namespace) ->
         landed = asyncio.run(fire(server.port, shots, share * most, args.rung_seconds, seed=11))
         rung: dict[str, Any] = {"rate": share * most, "others": watch.others()}
         rung |= summary(landed, args.rung_seconds, WARMUP_S)
-        rung["keeps"] = (rung["latency_s"]["p99"] or 0) <= args.limit_s and set(rung["statuses"]) <= {200}
+        p99 = rung["latency_s"]["p99"]
+        rung["keeps"] = p99 is not None and p99 <= args.limit_s and set(rung["statuses"]) == {200}
         rungs.append(rung)
         low, high = (share, high) if rung["keeps"] else (low, share)
     best = max((rung["rate"] for rung in rungs if rung["keeps"]), default=None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import defaultdict
 from dataclasses import dataclass, field
 
 import httpx
@@ -22,8 +23,8 @@ SPEED = 40_000.0
 BATCH_TOKENS = 8192
 QUEUE_S = 4.0
 BATCH_S = BATCH_TOKENS / SPEED
-SIZES = {5: 0.25, 20: 0.35, 50: 0.25, 100: 0.10, 200: 0.05}
-TOKENS = 108
+SIZES = {1: 0.25, 4: 0.35, 10: 0.25, 20: 0.10, 40: 0.05}
+TOKENS = 540
 
 
 @dataclass
@@ -32,11 +33,13 @@ class Simulation:
 
     Attributes:
         latencies: of accepted requests, by their documents.
+        waits: of accepted requests, by their client.
         offered: requests that came, by their documents.
         computed: tokens.
     """
 
     latencies: dict[int, list[float]] = field(default_factory=lambda: {n: [] for n in SIZES})
+    waits: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     offered: dict[int, int] = field(default_factory=lambda: dict.fromkeys(SIZES, 0))
     computed: int = 0
     now: float = 0.0
@@ -46,18 +49,19 @@ class Simulation:
         self.admission = Admission(10**9, self.rate, max_s=QUEUE_S, clock=lambda: self.now)
         self.lanes = Lanes(BATCH_TOKENS)
         self.left: dict[Job, int] = {}
-        self.came: dict[Job, tuple[float, int]] = {}
+        self.came: dict[Job, tuple[float, int, str]] = {}
 
-    def arrive(self, documents: int) -> None:
+    def arrive(self, documents: int, client: str) -> None:
         self.offered[documents] += 1
         tokens = documents * TOKENS
         try:
-            ticket = self.admission.admit("c", int(tokens * 0.9))  # an estimate is never exact
+            ticket = self.admission.admit(client, int(tokens * 0.9))  # an estimate is never exact
         except OverloadedError:
             return
         job = Job(documents, ticket, ticket.tokens, self.admission.max_request_tokens)
-        self.left[job], self.came[job] = documents, (self.now, documents)
-        self.lanes.put("c", (job, 0), [Item(b"", job, [(job, i)], costs=(TOKENS,)) for i in range(documents)])
+        self.left[job], self.came[job] = documents, (self.now, documents, client)
+        items = [Item(b"", job, [(job, i)], costs=(TOKENS,)) for i in range(documents)]
+        self.lanes.put(client, (job, 0), items)
         job.queued(tokens, ticket.tokens)
         job.all_queued()
 
@@ -74,17 +78,21 @@ class Simulation:
             if not self.left[job]:
                 del self.left[job]
                 job.close()
-                came, documents = self.came[job]
+                came, documents, client = self.came[job]
                 self.latencies[documents].append(self.now - came)
+                self.waits[client].append(self.now - came)
 
-    def run(self, load: float, seconds: float, seed: int) -> None:
+    def run(self, load: float, seconds: float, seed: int, clients: dict[str, float] | None = None) -> None:
+        """Let requests arrive for so long; clients have their shares of them."""
         rng = random.Random(seed)
+        shares = clients or {"c": 1.0}
         mean = TOKENS * sum(size * share for size, share in SIZES.items())
         due = 0.0
         while self.now < seconds:
             while due <= self.now or not self.left:
                 self.now = max(self.now, due)
-                self.arrive(rng.choices(list(SIZES), list(SIZES.values()))[0])
+                size = rng.choices(list(SIZES), list(SIZES.values()))[0]
+                self.arrive(size, rng.choices(list(shares), list(shares.values()))[0])
                 due += rng.expovariate(load * SPEED / mean)
             self.compute()
 
@@ -106,13 +114,23 @@ def test_large_requests_are_refused_no_more_often_than_small_ones() -> None:
     assert min(accepted.values()) > 0.7 * max(accepted.values())
 
 
+def test_a_client_within_its_share_does_not_wait_for_one_that_fills_the_queue() -> None:
+    simulation = Simulation()
+    simulation.run(4.0, seconds=120, seed=2, clients={"greedy": 0.95, "modest": 0.05})
+    waits = {client: sorted(each) for client, each in simulation.waits.items()}
+    modest, greedy = waits["modest"], waits["greedy"]
+    assert modest[len(modest) // 2] < greedy[len(greedy) // 2] / 2
+    assert modest[int(0.99 * len(modest))] < QUEUE_S + BATCH_S
+    assert greedy[int(0.99 * len(greedy))] < 2 * QUEUE_S
+
+
 def test_below_capacity_nothing_is_refused_and_small_requests_pass_large_ones() -> None:
     simulation = Simulation()
     simulation.run(0.6, seconds=120, seed=3)
     assert sum(map(len, simulation.latencies.values())) + len(simulation.left) == sum(
         simulation.offered.values()
     )
-    small = sorted(simulation.latencies[5])
+    small = sorted(simulation.latencies[1])
     assert small[len(small) // 2] < 3 * BATCH_S
 
 

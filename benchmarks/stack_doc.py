@@ -71,7 +71,13 @@ def averages(run: Figures) -> str:
     heads = [each for title in METRICS.values() for each in (title, "gain over none")]
     questions = {cell["set"]: cell["questions"] for cell in run["cells"]}
     sets = ", ".join(f"{name} ({count})" for name, count in questions.items())
-    return f"Questions: {sets}. In brackets 95 % intervals.\n\n" + table(["", *heads], rows)
+    read = ", ".join(
+        f"{name} {system['max_length']:,}"
+        for name, system in run["systems"].items()
+        if "max_length" in system
+    )
+    notes = f"Questions: {sets}. Tokens read of a pair at most: {read}. In brackets 95 % intervals."
+    return f"{notes}\n\n" + table(["", *heads], rows)
 
 
 def interval(value: Figures, form: str, ends: str) -> str:

@@ -3,9 +3,9 @@
     python benchmarks/precision.py SET… [--model FOLDER] [--float-model FOLDER] [--queries 50]
 
 Every list (top 100 as given) is scored by the native engine in each mode. ``--float-model`` names the
-un-quantized form of the weights; without it the int8 weights themselves are computed in float32, which leaves
-out what rounding the weights costs. Kendall's tau-b compares whole lists, query by query. Scores are kept
-below ``--work``; writes ``results.json`` and ``report.md`` to ``--out``.
+un-quantized form of the weights; without it all modes use ``--model``: float weights are rounded when loaded,
+but int8 weights computed in float32 leave out what rounding them costs. Kendall's tau-b compares whole lists,
+query by query. Scores are kept below ``--work``; ``results.json`` and ``report.md`` go to ``--out``.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from tinyrerank.engine import load_engine
 from tinyrerank.evaluate.first_stage import Task, load_task
 from tinyrerank.evaluate.metrics import measure
 from tinyrerank.evaluate.significance import randomization_test
+from tinyrerank.model.config import ModelConfig
 from tinyrerank.model.hub import resolve_model
 from tinyrerank.train.manifest import sha256, surroundings
 
@@ -107,6 +108,12 @@ def report(results: dict[str, Any]) -> str:
         lines.append(
             f"{mode} against fp32: mean difference {test.difference:+.4f} NDCG@10, p = {test.p:.4f}."
         )
+        each = [
+            f"{name} {t.difference:+.4f} (p = {t.p:.4f})"
+            for name, group in zip(results["sets"], groups, strict=True)
+            for t in randomization_test([group])
+        ]
+        lines.append("By set: " + ", ".join(each) + ".")
     lines += ["", "Lists as given, top 100; tau is Kendall's tau-b against fp32, averaged over queries."]
     if not results["settings"]["float_weights"]:
         lines.append("All modes start from the int8 weights: what rounding the weights costs is not in here.")
@@ -128,8 +135,11 @@ def main() -> None:
     args = parser.parse_args()
     args.model = resolve_model(args.model)
     settings = {"queries": args.queries, "max_length": args.max_length, "modes": MODES}
-    settings |= {"model": sha256(args.model / "model.safetensors"), "float_weights": bool(args.float_model)}
     args.float_model = args.float_model or args.model
+    settings |= {
+        "model": sha256(args.model / "model.safetensors"),
+        "float_weights": not ModelConfig.from_folder(args.float_model).quantized,
+    }
     results: dict[str, Any] = {"settings": settings, **surroundings(), "sets": {}}
     for folder in args.sets:
         task = load_task(folder)

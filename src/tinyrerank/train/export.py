@@ -10,6 +10,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from tinyrerank.model.weights import Weights, load_weights
+from tinyrerank.train.balance import balanced, calibration_pairs
 from tinyrerank.train.card import model_card
 from tinyrerank.train.manifest import sha256, surroundings
 from tinyrerank.train.recipe import Recipe
@@ -18,6 +19,9 @@ from tinyrerank.train.recipe import Recipe
 def export(recipe: Recipe, data: Path, work: Path, out: Path) -> None:
     """Write the shipped form of a finished run.
 
+    Feed-forward channels are balanced for rounding, except after a finish that saw its own rounding
+    (``quantize_share``): those weights have learned to live with the channels as they are.
+
     Args:
         recipe: the run's recipe.
         data: the data folder that the run read, for the hashes of its files.
@@ -25,10 +29,13 @@ def export(recipe: Recipe, data: Path, work: Path, out: Path) -> None:
         out: gets config.json, model.safetensors (int8), tokenizer.json, manifest.json and README.md.
     """
     weights = load_weights(work / f"rank-{len(recipe.rank)}")
-    weights.to_int8().save(out)
     tokenizer = Tokenizer.from_file(str(work / "tokenizer.json"))
+    finished = recipe.rank[-1].quantize_share > 0
+    shipped = weights if finished else balanced(weights, calibration_pairs(tokenizer))
+    shipped.to_int8().save(out)
     tokenizer.save(str(out / "tokenizer.json"), pretty=False)  # a compact file loads faster
     manifest = make_manifest(recipe, data, work, out, weights)
+    manifest["rounding"] = "quantization-aware finish" if finished else "balanced feed-forward channels"
     (out / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     (out / "README.md").write_text(model_card(manifest), encoding="utf-8")
 

@@ -4,7 +4,7 @@
     ENV/bin/python benchmarks/infinity_folder.py src/tinyrerank/weights/tiny-en OUT
     python benchmarks/load.py --baseline --out docs/results --also 'infinity (BERT stand-in)=env
         HF_HUB_OFFLINE=1 DO_NOT_TRACK=1 ENV/bin/infinity_emb v2 --model-id OUT --engine torch --device cpu
-        --no-bettertransformer --url-prefix /v1 --host 127.0.0.1 --port {port}'
+        --no-bettertransformer --no-model-warmup --url-prefix /v1 --host 127.0.0.1 --port {port}'
 
 Our architecture needs remote code in the Hugging Face format, which is not written here. The stand-in is a
 plain BERT cross-encoder: as many layers, heads, dimensions and positions, the same tokenizer, random weights.

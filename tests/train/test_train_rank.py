@@ -24,7 +24,7 @@ from tinyrerank.errors import DataError  # noqa: E402
 from tinyrerank.model.jinabert import JinaBert  # noqa: E402
 from tinyrerank.train.losses import listwise_kl  # noqa: E402
 from tinyrerank.train.mine import Lists  # noqa: E402
-from tinyrerank.train.rank import Enough, _hide, _step, _to, train_rank  # noqa: E402
+from tinyrerank.train.rank import Enough, _hide, _step, _to, train_rank, without_easy  # noqa: E402
 from tinyrerank.train.recipe import StageRecipe  # noqa: E402
 from tinyrerank.train.tokens import DeviceText, PairBuilder, Template  # noqa: E402
 from tinyrerank.train.tune import DevLists, score_lists  # noqa: E402
@@ -267,3 +267,23 @@ def test_a_stage_may_mix_lengths_and_drop_punctuation(tmp_path: Path) -> None:
         train_rank(model, builder, lists, recipe, tmp_path, "key", 0)
     train_rank(model, builder, lists, recipe, tmp_path, "key", 0, punctuation=np.arange(64) == 13)
     assert min(seen) <= 8 < max(seen)
+
+
+def test_easy_candidates_leave_their_lists_but_answers_and_unjudged_lists_stay_whole() -> None:
+    nan = float("nan")
+    lists = Lists(
+        np.arange(4, dtype=np.int32),
+        np.arange(12, dtype=np.int32).reshape(4, 3),
+        np.array([[1, 0, nan], [0, nan, 1], [0, 0, 0], [0, 0, 0]], np.float32),
+        np.array([[1.0, -3.0, 0.5], [1.0, 0.5, -3.0], [1.0, 0.2, -1.0], [nan, -3.0, 1.0]], np.float32),
+    )
+    kept = without_easy(lists, 1.0, seed=0).candidate
+    assert kept.tolist() == [[0, -1, 2], [3, 4, 5], [6, 7, 8], [9, 10, 11]]
+    assert np.array_equal(without_easy(lists, 0.0, seed=0).candidate, lists.candidate)
+    many = Lists(
+        *(
+            np.repeat(field[:1], 1000, axis=0)
+            for field in (lists.query, lists.candidate, lists.label, lists.teacher)
+        )
+    )
+    assert 200 < (without_easy(many, 0.25, seed=0).candidate < 0).sum() < 300

@@ -25,6 +25,8 @@ from tinyrerank.train.teachers import autocast
 from tinyrerank.train.tokens import DeviceText, PairBuilder, by_length
 
 Evaluation = Callable[[], str]
+#: Standardized teacher score under which a candidate counts as easy.
+_FAR_BELOW = -1.5
 
 
 class Enough(Exception):  # noqa: N818 - not an error
@@ -68,6 +70,7 @@ def train_rank(
     device = next(model.parameters()).device
     stage = Stage(model, recipe, folder, key)
     stage.resume()
+    lists = without_easy(lists, 1 - recipe.easy_share, seed)
     per_list = mean_list_tokens(builder, lists)
     order = Order(len(lists.query), max(1, round(recipe.tokens / per_list)), seed)
     if recipe.bare_share and punctuation is None:
@@ -123,6 +126,21 @@ def _next_look(stage: Stage) -> float:
     """The fraction at which the held-out lists are ranked next; looks divide the stage evenly."""
     parts = stage.recipe.looks + 1
     return (math.floor(stage.fraction * parts) + 1) / parts
+
+
+def without_easy(lists: Lists, share: float, seed: int) -> Lists:
+    """Lists of which this share lose their worst candidate, where a teacher puts it far below the rest.
+
+    It is the one drawn by chance as a rule; that it does not answer is soon learned. Known answers stay.
+    """
+    lost = lists.teacher.argmin(axis=1)[:, None]
+    far = np.take_along_axis(lists.teacher, lost, axis=1) < _FAR_BELOW  # NaN: no teacher, nothing is lost
+    answer = np.take_along_axis(lists.label, lost, axis=1) == 1
+    drawn = np.random.default_rng(seed).random((len(lost), 1)) < share
+    candidate = lists.candidate.copy()
+    kept = np.take_along_axis(candidate, lost, axis=1)
+    np.put_along_axis(candidate, lost, np.where(drawn & far & ~answer, -1, kept), axis=1)
+    return replace(lists, candidate=candidate)
 
 
 def mean_list_tokens(builder: PairBuilder, lists: Lists) -> float:

@@ -143,6 +143,8 @@ class StageRecipe:
         max_length: tokens a pair (query and document) at most.
         other_lengths: of which, or ``max_length``, every step draws its own (ranking stages).
         bare_share: share of steps whose texts lose all punctuation (ranking stages).
+        easy_share: share of lists that keep their worst candidate where it is far below the rest (ranking
+            stages).
         losses: name of each loss and its weight (ranking stages).
         temperature: the teacher's scores are divided by it (ranking stages).
         long_share: share of lists whose documents are hidden in longer ones (ranking stages).
@@ -167,6 +169,7 @@ class StageRecipe:
     max_length: int = 256
     other_lengths: list[int] = field(default_factory=list)
     bare_share: float = 0.0
+    easy_share: float = 1.0
     losses: dict[str, float] = field(default_factory=lambda: {"listwise_kl": 1.0})
     temperature: float = 1.0
     long_share: float = 0.0

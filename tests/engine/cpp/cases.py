@@ -33,17 +33,19 @@ KEYS = ("hidden", "hidden_p", "heads", "head_p", "inter_p", "layers")
 GEOMETRIES = {
     "geglu": MODEL,
     "original": replace(MODEL, feed_forward="original"),
+    "long": MODEL,
     "one-layer": replace(MODEL, n_layers=1),
     "odd-heads": ModelConfig(vocab_size=150, hidden_size=39, n_layers=3, n_heads=13, intermediate_size=33),
     "tiny-width": ModelConfig(vocab_size=150, hidden_size=384, n_layers=2, n_heads=12, intermediate_size=384),
 }
 LENGTHS = [1, 40, 7, 280, 12, 3, 33]
+LONG = [1100, 5, 600]
 
 
-def case(weights: Weights, *, int8: bool) -> bytes:
+def case(weights: Weights, lengths: list[int], *, int8: bool) -> bytes:
     """One case as bytes."""
     c = weights.config
-    parts = sequences(LENGTHS)
+    parts = sequences(lengths)
     ids, cu = pack(parts)
     dense = (weights.to_int8() if int8 else weights).to_dense()
     logits = [
@@ -79,7 +81,7 @@ def main(folder: Path) -> None:
         weights = random_weights(config, seed=3)
         for int8 in (False, True):
             path = folder / f"{name}-{'int8' if int8 else 'float'}.case"
-            path.write_bytes(case(weights, int8=int8))
+            path.write_bytes(case(weights, LONG if name == "long" else LENGTHS, int8=int8))
 
 
 if __name__ == "__main__":

@@ -38,13 +38,15 @@ struct Int8Product {
   static constexpr bool kExactActivation = false;
 
   static RowCode encode(const float* x, int n, A* out) {
-    Vec low = load(x), high = low;
-    for (int i = kLanes; i < n; i += kLanes) {
-      const Vec v = load(x + i);
+    Vec low = load(x), high = low, low2 = low, high2 = low;  // two chains: one would wait for itself
+    for (int i = 0; i < n; i += 2 * kLanes) {                // widths are whole panels
+      const Vec v = load(x + i), v2 = load(x + i + kLanes);
       low = vmin(low, v);
       high = vmax(high, v);
+      low2 = vmin(low2, v2);
+      high2 = vmax(high2, v2);
     }
-    return encode(x, n, reduce_min(low), reduce_max(high), out);
+    return encode(x, n, reduce_min(vmin(low, low2)), reduce_max(vmax(high, high2)), out);
   }
 
   static RowCode encode(const float* x, int n, float low, float high, A* out) {

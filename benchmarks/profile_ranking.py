@@ -22,8 +22,8 @@ RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results" / "bench"
 #: Kind of work -> the functions that do it (the first that matches counts); "" takes the rest.
 KINDS = {
     "products with weights": r"tile_int8|multiply<.*Int8Product.*\[clone \.part",
-    "products in attention": r"tile_bf16",
-    "attention: softmax, ALiBi, packing": r"attend<|transpose16|weigh_",
+    "products in attention": r"tile_bf16|Attention::tile",
+    "attention: softmax, ALiBi, bounds, packing": r"attend<|transpose16|Tile<|pack_|centre_of|radius_of",
     "feed-forward: dequantization, GELU, gate": r"feed_forward_up",
     "other epilogues: dequantization, quantization, residuals": r"block<|embed<",
     "LayerNorm": r"norm_row",

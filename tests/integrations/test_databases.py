@@ -108,7 +108,7 @@ def compare(name: str, small: Path, model: Path, tmp_path: Path, **environment: 
     )
     for row in rows:
         expected = evaluated(folder, model, row["run"], tmp_path / row["run"])
-        assert {when: row[when] for when in expected} == pytest.approx(expected, abs=1e-12)
+        assert {when: row[when] for when in expected} == pytest.approx(expected, abs=6e-7)  # it rounds to six
         assert 0 < row["before"] < 1
     assert any(row["after"] != row["before"] for row in rows)  # random weights: an order certainly changed
     return rows

@@ -125,6 +125,18 @@ def _marked(shot: Shot, number: int) -> Shot:
     return replace(shot, data=shot.data.replace(MARK, b"%07d" % (number % 10**7), 1))
 
 
+async def _connection(
+    port: int, pool: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]]
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection that stands idle, unless the server has closed it, or a new one."""
+    while pool:
+        reader, writer = pool.pop()
+        if not reader.at_eof():
+            return reader, writer
+        writer.close()
+    return await asyncio.open_connection("127.0.0.1", port)
+
+
 async def _send(
     port: int,
     pool: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]],
@@ -138,7 +150,7 @@ async def _send(
     status, retry = 0, None
     with suppress(OSError, asyncio.IncompleteReadError, TimeoutError, ValueError):
         async with asyncio.timeout(patience_s):
-            reader, writer = pool.pop() if pool else await asyncio.open_connection("127.0.0.1", port)
+            reader, writer = await _connection(port, pool)
             writer.write(shot.data)
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
             headers = dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if ": " in line)

@@ -14,6 +14,8 @@ from tinyrerank.serve.errors import OverloadedError
 
 #: Part of the queue that one request may fill; the rest of a large one is fed as its beginning gets done.
 REQUEST_SHARE = 4
+#: Part of ``max_s`` that may be spent in the queue; reading, tokenizing and answering take the rest.
+_QUEUE_PART = 0.85
 _HALF_LIFE_S = 1.0
 _TELLING_S, _TELLING_TOKENS = 0.25, 512
 _MAX_RETRY_S = 600
@@ -66,7 +68,8 @@ class Admission:
     Args:
         max_tokens: the bound.
         rate: how fast the engine is; it tells when to come back.
-        max_s: seconds of work that may be waiting, at that speed, once it is known; the smaller bound counts.
+        max_s: seconds that an accepted request may take, at that speed, once it is known; the smaller bound
+            counts.
         clock: monotonic seconds.
 
     Attributes:
@@ -93,7 +96,7 @@ class Admission:
     @property
     def limit(self) -> int:
         """Tokens that may be reserved now."""
-        seconds = self._max_s if self.rate.known else math.inf
+        seconds = _QUEUE_PART * self._max_s if self.rate.known else math.inf
         return max(1, int(min(self._max_tokens, seconds * self.rate.tokens_per_s)))
 
     @property

@@ -12,7 +12,7 @@ from conftest import TINY, random_weights
 
 torch = pytest.importorskip("torch", reason="training needs the train extra")
 
-from tinyrerank.model.config import ModelConfig  # noqa: E402
+from tinyrerank.model.config import FeedForward, ModelConfig  # noqa: E402
 from tinyrerank.model.jinabert import JinaBert  # noqa: E402
 from tinyrerank.model.weights import quantizable  # noqa: E402
 from tinyrerank.train.quantize import _hook, _products, _round_input, round_tokens, rounded  # noqa: E402
@@ -97,7 +97,7 @@ def test_inside_logits_are_the_native_engines_int8_logits() -> None:
 
 
 @pytest.mark.parametrize("feed_forward", ["geglu", "original"])
-def test_each_product_of_the_engine_has_its_rounded_input(feed_forward: str) -> None:
+def test_each_product_of_the_engine_has_its_rounded_input(feed_forward: FeedForward) -> None:
     model = JinaBert.from_weights(random_weights(replace(TINY, feed_forward=feed_forward)))
     up, down = (
         ("mlp.gated_layers", "mlp.wo") if feed_forward == "geglu" else ("intermediate.dense", "output.dense")

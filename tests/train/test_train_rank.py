@@ -280,10 +280,6 @@ def test_easy_candidates_leave_their_lists_but_answers_and_unjudged_lists_stay_w
     kept = without_easy(lists, 1.0, seed=0).candidate
     assert kept.tolist() == [[0, -1, 2], [3, 4, 5], [6, 7, 8], [9, 10, 11]]
     assert np.array_equal(without_easy(lists, 0.0, seed=0).candidate, lists.candidate)
-    many = Lists(
-        *(
-            np.repeat(field[:1], 1000, axis=0)
-            for field in (lists.query, lists.candidate, lists.label, lists.teacher)
-        )
-    )
+    rows = np.zeros(1000, dtype=np.int64)
+    many = Lists(lists.query[rows], lists.candidate[rows], lists.label[rows], lists.teacher[rows])
     assert 200 < (without_easy(many, 0.25, seed=0).candidate < 0).sum() < 300

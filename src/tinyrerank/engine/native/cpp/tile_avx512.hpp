@@ -44,23 +44,24 @@ namespace tinyrerank::TR_ISA {
   TR_ZERO_4 TR_ZERO(8) TR_ZERO(9) TR_ZERO(10) TR_ZERO(11) TR_ZERO(12) TR_ZERO(13) TR_ZERO(14) TR_ZERO(15)   \
   TR_ZERO(16) TR_ZERO(17) TR_ZERO(18) TR_ZERO(19) TR_ZERO(20) TR_ZERO(21) TR_ZERO(22) TR_ZERO(23)
 
+// The sums of 4 rows or of 12, two registers a row.
+#define TR_SUMS_4(DO) DO(0, 1) DO(2, 3) DO(4, 5) DO(6, 7)
+#define TR_SUMS_12(DO) \
+  TR_SUMS_4(DO) DO(8, 9) DO(10, 11) DO(12, 13) DO(14, 15) DO(16, 17) DO(18, 19) DO(20, 21) DO(22, 23)
+
 #define TR_LOAD(C0, C1)                 \
   "vmovups (%[sums]), %%zmm" #C0 "\n\t"   \
   "vmovups 64(%[sums]), %%zmm" #C1 "\n\t" \
   "add %[ldc], %[sums]\n\t"
-#define TR_LOAD_4 TR_LOAD(0, 1) TR_LOAD(2, 3) TR_LOAD(4, 5) TR_LOAD(6, 7)
-#define TR_LOAD_12                                                          \
-  TR_LOAD_4 TR_LOAD(8, 9) TR_LOAD(10, 11) TR_LOAD(12, 13) TR_LOAD(14, 15)   \
-  TR_LOAD(16, 17) TR_LOAD(18, 19) TR_LOAD(20, 21) TR_LOAD(22, 23)
+#define TR_LOAD_4 TR_SUMS_4(TR_LOAD)
+#define TR_LOAD_12 TR_SUMS_12(TR_LOAD)
 
 #define TR_STORE(C0, C1)               \
   "vmovups %%zmm" #C0 ", (%[c])\n\t"   \
   "vmovups %%zmm" #C1 ", 64(%[c])\n\t" \
   "add %[ldc], %[c]\n\t"
-#define TR_STORE_4 TR_STORE(0, 1) TR_STORE(2, 3) TR_STORE(4, 5) TR_STORE(6, 7)
-#define TR_STORE_12                                                              \
-  TR_STORE_4 TR_STORE(8, 9) TR_STORE(10, 11) TR_STORE(12, 13) TR_STORE(14, 15)   \
-  TR_STORE(16, 17) TR_STORE(18, 19) TR_STORE(20, 21) TR_STORE(22, 23)
+#define TR_STORE_4 TR_SUMS_4(TR_STORE)
+#define TR_STORE_12 TR_SUMS_12(TR_STORE)
 
 #define TR_TILE_OF(ROWS, NAME, DP, START)                                                                            \
   static inline void NAME(const char* a0, long lda, const void* b, long ldb, long steps, char* c, long ldc) {   \
@@ -145,6 +146,8 @@ TR_SPIN(spin_fp32, "vfmadd231ps")
 
 #undef TR_TILE
 #undef TR_TILE_OF
+#undef TR_SUMS_12
+#undef TR_SUMS_4
 #undef TR_LOAD_12
 #undef TR_LOAD_4
 #undef TR_LOAD

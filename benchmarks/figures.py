@@ -25,7 +25,7 @@ SUITES = {
     "pair": "--workloads 1x64 --engines native:int8 --against onnxruntime:int8,openvino:bf16,openvino:int8,"
     "torch:eager-bf16",
     "long-4096": "--workloads 10x4096 --engines native:int8,native:bf16"
-    " --against openvino:bf16,openvino:sdpa-bf16 --rounds 1 --seconds 2",
+    " --against openvino:bf16,openvino:sdpa-bf16 --rounds 3 --seconds 2",
     "long-8192": "--workloads 4x8192 --engines native:int8,native:bf16 --against openvino:sdpa-bf16"
     " --rounds 1 --seconds 2",
     "length": "--workloads 256x64,128x128,64x256,32x512,16x1024 --engines native:int8"
@@ -34,7 +34,8 @@ SUITES = {
     "documents": "--workloads 1x150,10x150,100x150,1000x150 --engines native:int8 --rounds 1 --seconds 1.5",
     "one-thread": "--workloads mix,1x64 --engines native:int8 --threads 1 --rounds 3 --seconds 1.5",
     "as-run": "--workloads mix --engines native:int8,native:int8@base --against torch:hf,torch:compile-bf16"
-    " --rounds 1 --seconds 0",
+    ",llama-cpp:q8,llama-cpp:bf16"
+    " --rounds 2 --seconds 1.5",
     "as-run-texts": "--workloads mix --end-to-end --engines native:int8"
     " --against cross-encoder:minilm-l6,cross-encoder:minilm-l12,onnxruntime:in-order@minilm-l6"
     " --rounds 1 --seconds 0",

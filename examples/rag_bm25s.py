@@ -1,6 +1,6 @@
 """The retrieval half of a RAG pipeline: BM25 finds candidates, the reranker orders them, a prompt comes out.
 
-    pip install 'tinyrerank[eval]'        # brings bm25s
+    pip install '.[eval]'        # brings bm25s
     python examples/rag_bm25s.py "how do spring tides differ from neap tides?"
 
 Hand the prompt to the language model of your choice.

@@ -1,6 +1,6 @@
 """LanceDB: full text (BM25), and hybrid search; both reranked inside LanceDB.
 
-Needs: pip install 'tinyrerank[lancedb]'. ``TinyrerankReranker`` goes into ``.rerank(...)`` of any LanceDB
+Needs: pip install '.[lancedb]'. ``TinyrerankReranker`` goes into ``.rerank(...)`` of any LanceDB
 search. To show the same candidates before and after, the hybrid list is first that of LanceDB's own fusion.
 """
 

@@ -156,3 +156,16 @@ def test_a_worker_that_fails_fails_the_command_in_words(
     arguments += ["--workloads", "1x20", "--threads", "1", "--rounds", "1", "--seconds", "0", "--quiet"]
     assert main(arguments) == 1
     assert "measured end to end" in capsys.readouterr().out
+
+
+def test_llama_cpp_computes_what_we_compute(tiny_folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("gguf", reason="not installed: extra bench-llama")
+    pytest.importorskip("llama_cpp", reason="not installed: extra bench-llama")
+    (peer,) = parse("llama-cpp:bf16")
+    workload = make("5x30", tiny_folder)
+    peer.prepare(tiny_folder, tmp_path, lambda: workload)
+    engine = peer.load(tiny_folder, tmp_path, threads=1)
+    expected = load_engine(tiny_folder, "native", threads=1, mode="fp32").score(
+        workload.ids, workload.cu_seqlens
+    )
+    np.testing.assert_allclose(engine.score(workload.ids, workload.cu_seqlens), expected, atol=0.05)

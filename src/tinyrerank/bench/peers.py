@@ -30,6 +30,7 @@ _FIRST = {
     "onnx": "int8",
     "onnxruntime": "int8",
     "openvino": "bf16",
+    "llama-cpp": "q8",
     "torch": "sdpa-bf16",
     "cross-encoder": "minilm-l6",
 }
@@ -39,6 +40,7 @@ VARIANTS = {
     "onnxruntime": ("int8", "fp32", "in-order"),
     "openvino": ("bf16", "int8", "fp32", "sdpa-bf16"),
     "torch": ("sdpa-bf16", "sdpa-fp32", "eager-bf16", "eager-fp32", "compile-bf16", "hf"),
+    "llama-cpp": ("q8", "bf16"),
     "cross-encoder": ("minilm-l6", "minilm-l12"),
 }
 #: Pairs of one workload that calibrate static quantization.
@@ -79,7 +81,8 @@ class Peer:
         """The file that :meth:`prepare` makes for it, if any; its name changes with the weights."""
         folder = self.folder(model, work)
         stamp = hashlib.sha256((folder / "config.json").read_bytes())
-        stamp.update(str((folder / "model.safetensors").stat().st_size).encode())
+        weights = (folder / "model.safetensors").stat()
+        stamp.update(f"{weights.st_size} {weights.st_mtime_ns}".encode())
         return work / f"{self.library}-{self.variant}-{stamp.hexdigest()[:12]}"
 
     def prepare(self, model: Path, work: Path, sample: Sample) -> None:
@@ -100,6 +103,10 @@ class Peer:
             from tinyrerank.bench.peer_graph import prepare_graph
 
             prepare_graph(folder, out.with_suffix(".onnx"))
+        elif self.library == "llama-cpp":
+            from tinyrerank.bench.peer_llama import prepare_llama
+
+            prepare_llama(folder, out.with_suffix(".gguf"), self.variant)
         elif self.library == "cross-encoder":
             from tinyrerank.bench.peer_cross_encoder import prepare_cross_encoder
 
@@ -122,6 +129,10 @@ class Peer:
             return load_onnxruntime(
                 file.with_suffix(".onnx"), threads=threads, max_length=max_length, in_order=in_order
             )
+        if self.library == "llama-cpp":
+            from tinyrerank.bench.peer_llama import LlamaEngine
+
+            return LlamaEngine(folder, file.with_suffix(".gguf"), threads=threads)
         from tinyrerank.bench.peer_graph import load_openvino
 
         precision = "bf16" if self.variant.endswith("bf16") else "f32"

@@ -283,3 +283,18 @@ def test_easy_candidates_leave_their_lists_but_answers_and_unjudged_lists_stay_w
     rows = np.zeros(1000, dtype=np.int64)
     many = Lists(lists.query[rows], lists.candidate[rows], lists.label[rows], lists.teacher[rows])
     assert 200 < (without_easy(many, 0.25, seed=0).candidate < 0).sum() < 300
+
+
+def test_weights_from_before_the_stage_can_be_mixed_in(tmp_path: Path) -> None:
+    builder, lists = toy(3)
+    recipe = replace(RECIPE, steps=5, long_share=0.0)
+    ends: dict[float, list[Tensor]] = {}
+    for share in (0.0, 0.25, 1.0):
+        model = JinaBert.from_weights(random_weights(TINY))
+        train_rank(model, builder, lists, replace(recipe, start_share=share), tmp_path / str(share), "key", 0)
+        ends[share] = [parameter.detach() for parameter in model.parameters()]
+    for begin, mixed, end in zip(ends[1.0], ends[0.25], ends[0.0], strict=True):
+        torch.testing.assert_close(mixed, 0.25 * begin + 0.75 * end)
+    start = list(JinaBert.from_weights(random_weights(TINY)).parameters())
+    assert all(torch.equal(a, b) for a, b in zip(ends[1.0], start, strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(ends[0.0], start, strict=True))

@@ -64,10 +64,12 @@ def train_rank(
         punctuation: token ids that ``bare_share`` drops, (vocabulary,).
 
     Returns:
-        The finished stage; the model holds the averaged weights and is in eval mode.
+        The finished stage; the model holds the averaged weights, those from before mixed in as the recipe
+        says, and is in eval mode.
     """
     _check_losses(recipe)
     device = next(model.parameters()).device
+    before = [parameter.detach().clone() for parameter in model.parameters()] if recipe.start_share else []
     stage = Stage(model, recipe, folder, key)
     stage.resume()
     lists = without_easy(lists, 1 - recipe.easy_share, seed)
@@ -103,6 +105,9 @@ def train_rank(
                 note = "; " + evaluate()
                 model.train()
     stage.finish()
+    if before:
+        after = [parameter.detach() for parameter in model.parameters()]
+        torch._foreach_lerp_(after, before, recipe.start_share)
     model.eval()
     progress.close(f"loss {running:.4f}{note}")
     return stage

@@ -153,6 +153,8 @@ class StageRecipe:
         quantize_share: last share of the steps that computes with int8 weights and 8-bit activations, as the
             native engine will.
         average: decay of the running average of weights; 0 keeps the last weights.
+        start_share: share that the weights from before the stage have in those after it (ranking stages;
+            WiSE-FT, Wortsman et al. 2022).
         dropout: of the student while it trains.
         looks: times that the held-out lists are ranked on the way (ranking stages).
     """
@@ -176,6 +178,7 @@ class StageRecipe:
     long_tokens: int = 2048
     quantize_share: float = 0.0
     average: float = 0.999
+    start_share: float = 0.0
     dropout: float = 0.0
     looks: int = 4
 

@@ -123,7 +123,7 @@ class LlamaEngine:
         self._open(max(_CALL_TOKENS, int(lengths.max())))
         hidden = np.empty((len(lengths), self._hidden), np.float32)
         group: list[int] = []
-        for i in [int(n) for n in np.argsort(lengths, kind="stable")]:
+        for i in np.argsort(lengths, kind="stable").tolist():
             full = len(group) == _CALL_SEQUENCES or lengths[group].sum() + lengths[i] > self._room
             if group and full:
                 self._call(ids, cu_seqlens, group, hidden)

@@ -80,6 +80,11 @@ struct Bf16Attention {
       }
   }
 };
+
+// Beside activations of 8 bits, which err by 2^-9 of their row's range, weights of 2^-8 may go too: it spares scores.
+struct CoarseAttention : Bf16Attention {
+  static constexpr float kNegligible = 8.0f;
+};
 #endif
 
 // out[column][row] = in[row][column] for 16 rows of 16 words.

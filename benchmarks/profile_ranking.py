@@ -25,11 +25,12 @@ KINDS = {
     "products in attention": r"tile_bf16|Attention::tile",
     "attention: softmax, ALiBi, bounds, packing": r"attend<|transpose16|Tile<|pack_|centre_of|radius_of",
     "feed-forward: dequantization, GELU, gate": r"feed_forward_up",
-    "other epilogues: dequantization, quantization, residuals": r"block<|embed<",
+    "other epilogues: dequantization, quantization, residuals": r"block<|embed<|Int8Product::encode",
     "LayerNorm": r"norm_row",
     "last layer for the first token": r"finish<|score_tokens|tile_fp32|multiply_fp32",
     "tokenization": r"_bpe|Bpe::|tokenizers",
     "threads waiting and waking": r"Pool::|futex|pthread|schedule",
+    "copies, and pages given by the kernel": r"memmove|memcpy|memset|clear_page|page_fault|rmqueue|zero",
     "Python and the rest": r"",
 }
 CHILD = """

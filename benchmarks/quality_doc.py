@@ -1,6 +1,6 @@
 """Fills the table of docs/quality.md from an evaluation: none of its figures is typed by hand.
 
-    tinyrerank evaluate SET... --baseline cosine:FOLDER --out runs/evaluate/tiny-en
+    tinyrerank evaluate SET... --baseline cosine:FOLDER --list-weight 0.3 --out runs/evaluate/tiny-en
     python benchmarks/quality_doc.py runs/evaluate/tiny-en
 
 Copies results, report and plot to docs/results/tiny-en, and replaces what stands between ``<!-- sets -->``
@@ -17,7 +17,13 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 METRIC, OURS = "NDCG@10", "tiny-en"
-COLUMNS = {"list": "list", OURS: OURS, "cosine": "all-MiniLM-L6-v2, cosine"}
+COLUMNS = {
+    "list": "list",
+    OURS: OURS,
+    f"{OURS}+list": f"{OURS} + list",
+    "cosine": "all-MiniLM-L6-v2, cosine",
+    "cosine+list": "cosine + list",
+}
 
 
 def table(results: dict[str, Any]) -> str:

@@ -19,18 +19,25 @@ MAY_IMPORT = {
     "types": set[str](),
     "errors": set[str](),
     "progress": set[str](),
+    "fusion": set[str](),
     "text": set[str](),
     "model": set[str](),
     "engine": {"model"},
     "reranker": {"text", "engine", "model"},
-    "evaluate": {"reranker", "model", "engine"},  # the cosine baseline reads safetensors; compare opens modes
+    "evaluate": {
+        "reranker",
+        "fusion",
+        "model",
+        "engine",
+    },  # the cosine baseline reads safetensors; compare opens modes
     "bench": {"text", "engine", "model", "reranker"},
     "train": {"model", "text", "evaluate"},
     "serve": {"reranker", "text", "engine"},  # it batches encoded pairs, and divides the CPUs among workers
     "integrations": {"reranker"},
     "scale": {"reranker", "serve"},
 }
-PUBLIC_TYPES = set(tinyrerank.__all__) - {"Reranker", "__version__"}
+FRONT_DOOR = {"Reranker": "reranker", "__version__": "types", "fuse_with_list": "fusion"}
+PUBLIC_TYPES = set(tinyrerank.__all__) - FRONT_DOOR.keys()
 FREE = {"__init__", "__main__", "cli"}  # the front door and the command line see everything
 
 
@@ -48,7 +55,7 @@ def imported_rooms(source: str) -> set[str]:
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
     rooms = {name.split(".")[1] for name in names if name.startswith("tinyrerank.")}
     # Names of the front door stand for the room that they come from.
-    return {{"Reranker": "reranker", "__version__": "types"}.get(room, room) for room in rooms - PUBLIC_TYPES}
+    return {FRONT_DOOR.get(room, room) for room in rooms - PUBLIC_TYPES}
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tinyrerank.fusion import fuse_with_list
 from tinyrerank.types import Document, Hit, Policy, Ranking, Receipt, Timings
 
 if TYPE_CHECKING:
     from tinyrerank.reranker import Reranker
 
-__all__ = ["Document", "Hit", "Policy", "Ranking", "Receipt", "Reranker", "Timings", "__version__"]
+__all__ = [
+    "Document",
+    "Hit",
+    "Policy",
+    "Ranking",
+    "Receipt",
+    "Reranker",
+    "Timings",
+    "__version__",
+    "fuse_with_list",
+]
 __version__ = "0.1.0"
 
 

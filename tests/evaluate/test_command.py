@@ -48,6 +48,23 @@ def test_table_report_plot_and_runs_are_made(
     assert "second: queries without candidates, counted as zero: 1" in printed.out
 
 
+def test_the_join_with_the_list_stands_beside_the_model(
+    sets: list[str], tmp_path: Path, tiny_folder: Path
+) -> None:
+    evaluate(*sets, "--model", tiny_folder, "--list-weight", "0.5", "--out", tmp_path / "out")
+    results = load_results(tmp_path / "out")
+    label = tiny_folder.name
+    assert list(results.systems) == ["list", f"{label}+list", label]
+    assert results.main == label
+    assert results.systems[f"{label}+list"]["list_weight"] == 0.5
+    assert results.comparison(label, f"{label}+list", ALL_SETS, "NDCG@10").p <= 1
+
+
+def test_a_weight_of_nothing_is_refused(sets: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate(*sets, "--model", "none", "--list-weight", "0") == 2
+    assert "--list-weight 0.0: give a number above 0" in capsys.readouterr().err
+
+
 def test_results_keep_every_query_and_the_means_follow_from_them(
     sets: list[str], tmp_path: Path, tiny_folder: Path
 ) -> None:

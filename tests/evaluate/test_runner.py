@@ -18,7 +18,14 @@ from tinyrerank import Reranker
 from tinyrerank.errors import EngineError
 from tinyrerank.evaluate.beir import BeirDocument, read_run
 from tinyrerank.evaluate.first_stage import Task, load_task
-from tinyrerank.evaluate.runner import System, evaluate_system, hash_model, reorder, reranker_system
+from tinyrerank.evaluate.runner import (
+    System,
+    evaluate_system,
+    fused_with_list,
+    hash_model,
+    reorder,
+    reranker_system,
+)
 from tinyrerank.progress import Progress
 
 
@@ -88,6 +95,16 @@ def test_nothing_is_scored_twice(task: Task, tmp_path: Path) -> None:
     again = Overlap()
     evaluate_system(task, system(again), tmp_path)
     assert again.queries == []
+
+
+def test_the_join_with_the_list_takes_the_kept_scores(task: Task, tmp_path: Path) -> None:
+    plain = evaluate_system(task, system(Overlap()), tmp_path)
+    again = Overlap()
+    fused = fused_with_list(system(again), 1e6)
+    values = evaluate_system(task, fused, tmp_path)
+    assert again.queries == []
+    assert values.per_query != plain.per_query
+    assert read_run(tmp_path / "words-list.trec.gz") == task.run  # so heavy that only the list counts
 
 
 def test_a_changed_model_or_setting_never_meets_old_scores(task: Task, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ examples:
   tinyrerank evaluate data/* --model my-model            another model on every set
   tinyrerank evaluate data/cacm --model none --first-stage bm25         how good is BM25 alone?
   tinyrerank evaluate data/* --baseline cosine:MiniLM    a bi-encoder in the same table
+  tinyrerank evaluate data/* --list-weight 0.3           do the model and the list together rank better?
   tinyrerank evaluate data/* --model new --against runs/evaluate/old    is the new model better than the old?
 
 Scores are kept in the output folder as each query finishes: after an interrupt the same command goes on
@@ -50,6 +51,10 @@ _AGAINST = (
 )
 _FIRST_STAGE = "the list in runs/, one made with BM25 over the corpus, or runs/NAME.trec.gz (default: given)"
 _RELEVANT = "lowest grade that is relevant in MRR, MAP, recall and hit rate (default: 2 for trec-dl*, else 1)"
+_LIST_WEIGHT = (
+    "also rank by each system's logits and the places in the list together, as fuse_with_list does; a good "
+    "start is 0.3"
+)
 _POLICY = "what happens to longer pairs; cut documents are counted (default: truncate)"
 
 
@@ -71,6 +76,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add("--first-stage", default="given", metavar="given|bm25|run:NAME", help=_FIRST_STAGE)
     add("--depth", type=int, default=100, metavar="N", help="candidates re-ranked per query (default: 100)")
     add("--relevant-from", type=int, metavar="GRADE", help=_RELEVANT)
+    add("--list-weight", type=float, metavar="W", help=_LIST_WEIGHT)
     add("--engine", default="auto", help="auto, or one that `tinyrerank doctor` lists (default: auto)")
     add(
         "--max-length", type=int, metavar="N", help="tokens read of query and document (default: the model's)"
@@ -103,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
         for folder in args.folders
     ]
     against = _against(args.against, tasks) if args.against else None
-    systems = [*_baseline(args.baseline), *_model(args)]
+    systems = _with_list([*_baseline(args.baseline), *_model(args)], args.list_weight)
     label = systems[-1].label if systems else "list"
     out: Path = args.out or Path("runs") / "evaluate" / label
     settings = {"split": args.split, "first_stage": args.first_stage, "depth": args.depth}
@@ -148,6 +154,17 @@ def _baseline(choice: str | None) -> list[System]:
     from tinyrerank.evaluate.runner import biencoder_system
 
     return [biencoder_system(BiEncoder(Path(folder) if folder else installed_minilm()))]
+
+
+def _with_list(systems: list[System], weight: float | None) -> list[System]:
+    """The systems, each joined with the list before itself, so that the model stays last."""
+    if weight is None:
+        return systems
+    from tinyrerank.evaluate.runner import fused_with_list
+
+    if not 0 < weight < float("inf"):
+        raise InputError(f"--list-weight {weight}: give a number above 0, such as 0.3")
+    return [one for system in systems for one in (fused_with_list(system, weight), system)]
 
 
 def _against(path: Path, tasks: list[Task]) -> Results:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -24,6 +24,7 @@ from tinyrerank.evaluate.beir import BeirDocument, Run, write_run
 from tinyrerank.evaluate.first_stage import Task
 from tinyrerank.evaluate.metrics import measure
 from tinyrerank.evaluate.results import SystemValues
+from tinyrerank.fusion import list_fusion
 from tinyrerank.progress import Progress
 
 if TYPE_CHECKING:
@@ -45,13 +46,15 @@ class System:
 
     Attributes:
         label: its name in tables and file names.
-        identity: model name and hash, engine, length limit and so on; all but the name are part of the key of
-            kept scores.
+        identity: model name and hash, engine, length limit and so on; all but the name and the weight of the
+            list are part of the key of kept scores.
         scorer: gives the logits.
         cut: called after a query is scored: how many of its documents were not read to the end.
         prepare: for scorers that read every document once: called with a set's documents before its first
             query, and with a function to call with the characters read.
         max_length: tokens that the scorer reads of a pair, for the estimate of the time left.
+        list_weight: weight of the place in the list against the logit (:mod:`tinyrerank.fusion`).
+        scores_of: label under which the scores are kept; None for its own.
     """
 
     label: str
@@ -60,10 +63,13 @@ class System:
     cut: Callable[[str, Sequence[BeirDocument]], int] | None = None
     prepare: Callable[[Sequence[BeirDocument], Callable[[int], None]], None] | None = None
     max_length: int | None = None
+    list_weight: float = 0.0
+    scores_of: str | None = None
 
     def key(self, task: Task) -> str:
         """Hash of the system and the candidates; the model counts by its content, not by its name."""
-        identity = {name: value for name, value in self.identity.items() if name != "model"}
+        outside = ("model", "list_weight")
+        identity = {name: value for name, value in self.identity.items() if name not in outside}
         text = json.dumps([identity, task.candidate_hash()], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -126,6 +132,13 @@ def biencoder_system(encoder: BiEncoder, label: str = "cosine") -> System:
     )
 
 
+def fused_with_list(system: System, weight: float) -> System:
+    """The same scores, ranked by logit and place in the list; nothing is scored twice."""
+    identity = {**system.identity, "list_weight": weight}
+    label = f"{system.label}+list"
+    return replace(system, label=label, identity=identity, list_weight=weight, scores_of=system.label)
+
+
 def evaluate_system(
     task: Task, system: System, folder: Path, progress: Progress | None = None
 ) -> SystemValues:
@@ -142,7 +155,12 @@ def evaluate_system(
     """
     folder.mkdir(parents=True, exist_ok=True)
     scored = score_task(task, system, folder, progress or Progress(system.work(task), quiet=True))
-    run: Run = {query: reorder(listed, scored[query].logits) for query, listed in task.run.items()}
+    run: Run = {}
+    for query, listed in task.run.items():
+        logits = scored[query].logits
+        run[query] = reorder(
+            listed, list_fusion(logits, system.list_weight) if system.list_weight else logits
+        )
     write_run(folder / run_file(system.label), run, _file_name(system.label))
     return SystemValues(
         per_query=measure(task.qrels, run, relevant_from=task.relevant_from),
@@ -154,7 +172,8 @@ def evaluate_system(
 
 def score_task(task: Task, system: System, folder: Path, progress: Progress) -> dict[str, ScoredQuery]:
     """Logits for every query of the task: kept ones read back, new ones appended as each query finishes."""
-    path = folder / f"scores.{_file_name(system.label)}.{system.key(task)}.jsonl"
+    kept_as = _file_name(system.scores_of or system.label)
+    path = folder / f"scores.{kept_as}.{system.key(task)}.jsonl"
     scored = _read_scores(path, task)
     todo = [query for query in task.run if query not in scored]
     label = f"{system.label}: {task.name}"
@@ -187,7 +206,7 @@ def run_file(label: str) -> str:
     return f"{_file_name(label)}.trec.gz"
 
 
-def reorder(listed: Sequence[str], logits: Sequence[float]) -> list[str]:
+def reorder(listed: Sequence[str], logits: ArrayLike) -> list[str]:
     """Documents by falling logit; equal logits keep the order of the list.
 
     Example:

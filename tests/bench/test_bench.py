@@ -115,7 +115,7 @@ def test_a_padded_batch_marks_its_padding() -> None:
 
 def test_engines_are_named_by_library_variant_and_geometry() -> None:
     one, two, three = parse("native, openvino:int8,native:bf16@base,")
-    assert (one.name, two.library, three.geometry) == ("native:int8", "openvino", "base")
+    assert (one.name, two.package, three.geometry) == ("native:int8", "openvino", "base")
     for wrong in ("tensorflow", "native:int4", "native@huge"):
         with pytest.raises(InputError, match="known"):
             parse(wrong)

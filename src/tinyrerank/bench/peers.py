@@ -53,25 +53,25 @@ class Peer:
 
     Attributes:
         name: as the user wrote it, variant added.
-        library: a key of :data:`VARIANTS`.
+        package: a key of :data:`VARIANTS`.
         variant: one of its variants.
         geometry: a key of :data:`GEOMETRIES`, or empty for the model under test.
     """
 
     name: str
-    library: str
+    package: str
     variant: str
     geometry: str
 
     @property
     def ours(self) -> bool:
         """Whether it is our own engine."""
-        return self.library == "native"
+        return self.package == "native"
 
     @property
     def texts_only(self) -> bool:
         """Whether it takes texts, not token ids, so that only end to end can be measured."""
-        return self.library == "cross-encoder"
+        return self.package == "cross-encoder"
 
     def folder(self, model: Path, work: Path) -> Path:
         """The weights folder that it reads."""
@@ -83,7 +83,7 @@ class Peer:
         stamp = hashlib.sha256((folder / "config.json").read_bytes())
         weights = (folder / "model.safetensors").stat()
         stamp.update(f"{weights.st_size} {weights.st_mtime_ns}".encode())
-        return work / f"{self.library}-{self.variant}-{stamp.hexdigest()[:12]}"
+        return work / f"{self.package}-{self.variant}-{stamp.hexdigest()[:12]}"
 
     def prepare(self, model: Path, work: Path, sample: Sample) -> None:
         """Make, once, what loading takes for granted: random weights, exported or quantized models."""
@@ -91,23 +91,23 @@ class Peer:
         if self.geometry and not folder.exists():
             _random_model(GEOMETRIES[self.geometry], model, folder)
         out = self.artefact(model, work)
-        if self.library == "onnxruntime":
+        if self.package == "onnxruntime":
             from tinyrerank.bench.peer_graph import prepare_graph, prepare_onnx_int8
 
             (prepare_onnx_int8 if self.variant == "int8" else prepare_graph)(folder, out.with_suffix(".onnx"))
-        elif self.library == "openvino" and self.variant == "int8":
+        elif self.package == "openvino" and self.variant == "int8":
             from tinyrerank.bench.peer_graph import prepare_openvino_int8
 
             prepare_openvino_int8(folder, out.with_suffix(".xml"), sample())
-        elif self.library == "openvino" and self.variant != "sdpa-bf16":
+        elif self.package == "openvino" and self.variant != "sdpa-bf16":
             from tinyrerank.bench.peer_graph import prepare_graph
 
             prepare_graph(folder, out.with_suffix(".onnx"))
-        elif self.library == "llama-cpp":
+        elif self.package == "llama-cpp":
             from tinyrerank.bench.peer_llama import prepare_llama
 
             prepare_llama(folder, out.with_suffix(".gguf"), self.variant)
-        elif self.library == "cross-encoder":
+        elif self.package == "cross-encoder":
             from tinyrerank.bench.peer_cross_encoder import prepare_cross_encoder
 
             prepare_cross_encoder(model, out, self.variant)
@@ -116,20 +116,20 @@ class Peer:
         """Load it, ready to score token ids."""
         folder, file = self.folder(model, work), self.artefact(model, work)
         max_length = ModelConfig.from_folder(folder).max_length
-        if self.library in ("native", "onnx"):
-            return load_engine(folder, self.library, threads=threads, mode=self.variant)
-        if self.library == "torch":
+        if self.package in ("native", "onnx"):
+            return load_engine(folder, self.package, threads=threads, mode=self.variant)
+        if self.package == "torch":
             from tinyrerank.bench.peer_torch import load_torch
 
             return load_torch(folder, self.variant, threads=threads)
-        if self.library == "onnxruntime":
+        if self.package == "onnxruntime":
             from tinyrerank.bench.peer_graph import load_onnxruntime
 
             in_order = self.variant == "in-order"
             return load_onnxruntime(
                 file.with_suffix(".onnx"), threads=threads, max_length=max_length, in_order=in_order
             )
-        if self.library == "llama-cpp":
+        if self.package == "llama-cpp":
             from tinyrerank.bench.peer_llama import LlamaEngine
 
             return LlamaEngine(folder, file.with_suffix(".gguf"), threads=threads)
@@ -157,14 +157,14 @@ def parse(names: str) -> list[Peer]:
 
 def _parse_one(name: str) -> Peer:
     plain, _, geometry = name.partition("@")
-    library, _, variant = plain.partition(":")
-    variant = variant or _FIRST.get(library, "")
-    if library not in VARIANTS or variant not in VARIANTS[library]:
+    package, _, variant = plain.partition(":")
+    variant = variant or _FIRST.get(package, "")
+    if package not in VARIANTS or variant not in VARIANTS[package]:
         known = "; ".join(f"{key}: {', '.join(values)}" for key, values in VARIANTS.items())
         raise InputError(f"no engine {name!r} to measure; known, as LIBRARY:VARIANT: {known}")
     if geometry and geometry not in GEOMETRIES:
         raise InputError(f"no geometry {geometry!r} in {name!r}; known: {', '.join(GEOMETRIES)}")
-    return Peer(f"{library}:{variant}" + (f"@{geometry}" if geometry else ""), library, variant, geometry)
+    return Peer(f"{package}:{variant}" + (f"@{geometry}" if geometry else ""), package, variant, geometry)
 
 
 def _random_model(config: ModelConfig, model: Path, out: Path) -> None:

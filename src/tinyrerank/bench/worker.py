@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tinyrerank.engine.memory import peak_mib
+
 
 def main(argv: list[str]) -> None:
     """Prepare or measure, as the job says."""
@@ -55,7 +57,7 @@ def _measure(job: dict[str, Any]) -> dict[str, Any]:
         "first_ms": wall[0],
         "ms": wall[1:],
         "cpu_ms": cpu[1:],
-        "peak_mb": _peak_mb(),
+        "peak_mb": peak_mib(),
     }
     return result | finish()
 
@@ -91,15 +93,6 @@ def _caller(
         tokenize_ms.append(reranker.rank(workload.query, workload.documents).timings.tokenize_ms)
 
     return rank, lambda: {"tokenize_ms": sorted(tokenize_ms)[len(tokenize_ms) // 2]}
-
-
-def _peak_mb() -> float | None:
-    """Largest resident memory of this process so far, in MiB; None where the system does not tell."""
-    try:
-        status = Path("/proc/self/status").read_text(encoding="utf-8")
-    except OSError:
-        return None
-    return next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM"))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from tinyrerank.engine.memory import peak_mib
 from tinyrerank.errors import EngineError
 from tinyrerank.evaluate.beir import BeirDocument
 from tinyrerank.evaluate.compare.contenders import Contender, open_contender
@@ -141,17 +142,6 @@ def measure_here(job: dict[str, Any]) -> dict[str, Any]:
     }
     opened.close()
     return result
-
-
-def peak_mib() -> float | None:
-    """Largest resident memory of this process so far; None where the system does not tell."""
-    try:
-        status = Path("/proc/self/status").read_text(encoding="utf-8")
-    except OSError:
-        return None
-    return next(
-        (int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM")), None
-    )
 
 
 def _in_a_process(label: str, job: dict[str, Any]) -> dict[str, Any]:

@@ -95,6 +95,20 @@ def test_a_teacher_without_labels_is_followed(tiny_folder: Path, tmp_path: Path)
     assert "tinyrerank adapt" in (tmp_path / "out/README.md").read_text()
 
 
+def test_queries_longer_than_half_a_pair_are_cut_and_said_to_be(
+    tiny_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pool = toy_pool(1)
+    pool.queries[3] = replace(pool.queries[3], text="tide moon " * 40)  # 80 tokens; a pair has 40
+    tuning = Tuning(tiny_folder, pool, everyday(), SETTINGS, score)
+    assert tuning.pool.queries[3].text == ("tide moon " * 10).strip()
+    assert tuning.pool.queries[2].text == pool.queries[2].text
+    assert (
+        "1 queries are longer than 20 tokens, half of what a pair may have, and were cut"
+        in capsys.readouterr().err
+    )
+
+
 def test_held_out_queries_are_not_trained_on(tiny_folder: Path) -> None:
     tuning = Tuning(tiny_folder, toy_pool(1), everyday(), SETTINGS, score)
     n = len(tuning.pool.queries)

@@ -111,10 +111,11 @@ class Tuning:
     ) -> None:
         self.device = torch.device(device)
         self.start, self.settings, self.score, self.teachers = start, settings, score, teachers
-        self.pool, self.general = pool, general
         self.tokenizer = Tokenizer.from_file(str(start / "tokenizer.json"))
         self.tokenizer.no_truncation()
         self.tokenizer.no_padding()
+        self.pool = pool = self._shortened(pool)
+        self.general = self._shortened(general)
         self.weights = load_weights(start).to_dense()
         self.labelled = any(q.source == "examples" for q in pool.queries)
         train, choose, report = split(pool, settings.seed, settings.held_out)
@@ -226,6 +227,20 @@ class Tuning:
         """Write a model folder with the tokenizer of the start."""
         weights.to_int8().save(folder)
         shutil.copyfile(self.start / "tokenizer.json", folder / "tokenizer.json")
+
+    def _shortened(self, pool: Pool) -> Pool:
+        """The pool with queries cut to half of a training pair, as the pairs are cut."""
+        most = min(self.settings.max_length, _EVALUATION_TOKENS) // 2
+        queries = list(pool.queries)
+        cut = 0
+        for i, query in enumerate(queries):
+            offsets = self.tokenizer.encode(query.text, add_special_tokens=False).offsets
+            if len(offsets) > most:
+                queries[i] = replace(query, text=query.text[: offsets[most - 1][1]])
+                cut += 1
+        if cut:
+            _say(f"{cut} queries are longer than {most} tokens, half of what a pair may have, and were cut")
+        return replace(pool, queries=queries)
 
     def _list_scores(
         self, folder: Path, lists: Lists | DevLists, pool: Pool, longest: int = 0

@@ -187,7 +187,7 @@ class Tuning:
             max_length=s.max_length,
             losses={"listwise_kl": 1.0},
             temperature=_TEMPERATURE,
-            quantize_share=1.0,  # the int8 form is what is measured and kept; the start knows its own rounding
+            quantize_share=1.0,  # the int8 form is what is measured and kept
             average=0.0,
             looks=3,
         )

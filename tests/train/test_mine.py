@@ -172,3 +172,23 @@ def test_lists_come_back_from_disk_as_they_were(tmp_path: Path) -> None:
     back = Lists.load(tmp_path / "lists.npz")
     for name in ("query", "candidate", "label", "teacher"):
         np.testing.assert_array_equal(getattr(back, name), getattr(lists, name))
+
+
+def test_a_passage_that_asks_for_others_is_not_its_own_candidate() -> None:
+    pool = Pool([f"p{i}" for i in range(1000)], [Query("p100", "synthetic passage", {100: 1})], 1000)
+    dense, lexical = (np.arange(100, 112, dtype=np.int32)[None] for _ in "dl")
+    for seed in range(20):
+        lists = mine(pool, np.zeros(1, np.int32), dense, lexical, RECIPE, seed)
+        assert 100 not in lists.candidate[0]
+        assert (lists.candidate[0] >= 0).all()
+        assert np.isnan(lists.label).all()
+
+
+def test_shares_of_lists_are_all_of_them_once() -> None:
+    rng = np.random.default_rng(0)
+    lists = Lists(*(rng.random((7, 3)).astype(np.float32) for _ in range(4)))  # type: ignore[arg-type]
+    shares = [lists.share(n, 3) for n in range(3)]
+    assert sorted(len(s.query) for s in shares) == [2, 2, 3]
+    for name in ("query", "candidate", "label", "teacher"):
+        together = np.concatenate([getattr(s, name) for s in shares])
+        assert sorted(together.tolist()) == sorted(getattr(lists, name).tolist())

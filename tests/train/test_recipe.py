@@ -13,14 +13,14 @@ RECIPES = Path(__file__).parents[2] / "recipes" / "tiny-en"
 STUDENT_LAYERS, EMBEDDING_ROWS = 4, 61_056
 
 
-@pytest.mark.parametrize("name", ["recipe.toml", "cpu.toml"])
+@pytest.mark.parametrize("name", ["recipe.toml", "cpu.toml", "passages.toml"])
 def test_the_committed_recipes_load_and_fit_the_model(name: str) -> None:
     recipe = load_recipe(RECIPES / name)
     assert recipe.name == "tiny-en"
     assert len(recipe.warm_start.layers) == STUDENT_LAYERS
     assert recipe.tokenizer.vocab_size <= EMBEDDING_ROWS
     assert recipe.teacher
-    assert recipe.warm_start.folder in {teacher.folder for teacher in recipe.teacher}
+    assert recipe.start or recipe.warm_start.folder in {teacher.folder for teacher in recipe.teacher}
     assert recipe.data.labelled
     mined = recipe.mine
     assert mined.dense + mined.lexical + mined.chance <= mined.length
@@ -33,7 +33,7 @@ def test_the_committed_recipes_load_and_fit_the_model(name: str) -> None:
 
 
 def test_no_committed_recipe_is_left_out_of_these_tests() -> None:
-    assert sorted(p.name for p in RECIPES.glob("*.toml")) == ["cpu.toml", "recipe.toml"]
+    assert sorted(p.name for p in RECIPES.glob("*.toml")) == ["cpu.toml", "passages.toml", "recipe.toml"]
 
 
 def read(tmp_path: Path, text: str) -> Recipe:
@@ -62,8 +62,8 @@ def test_what_a_recipe_leaves_out_has_its_default_and_what_it_says_counts(tmp_pa
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("sed = 1", r"r\.toml: unknown key 'sed'; known: name, seed, data"),
-        ("[[rank]]\nstep = 5", r"r\.toml\.rank\[0\]: unknown key 'step'; known: steps, minutes"),
+        ("sed = 1", r"r\.toml: unknown key 'sed'; known: name, seed, start, data"),
+        ("[[rank]]\nstep = 5", r"r\.toml\.rank\[0\]: unknown key 'step'; known: runs, steps, minutes"),
         ("[data.synth]\nhalfs = 5", r"r\.toml\.data\.synth: unknown key 'halfs'"),
         ("[[teacher]]\n[[teacher]]\nwidth = 5", r"r\.toml\.teacher\[1\]: unknown key 'width'"),
         ("[[rank]]\nsteps = 1.5", r"r\.toml\.rank\[0\]\.steps: expected int, not 1\.5"),

@@ -23,7 +23,7 @@ their own: synth, mine, teach, distill.""",
         "step of train: read data, make synthetic queries, learn the vocabulary",
         """\
 Read the sets that a recipe names, make queries from plain text (headings, questions, key words, sentences,
-half passages), hold some out, and learn the vocabulary. Leaves pool/ and tokenizer.json.""",
+half and whole passages), hold some out, and learn the vocabulary. Leaves pool/ and tokenizer.json.""",
     ),
     "mine": (
         ("mine",),

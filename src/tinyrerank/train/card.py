@@ -40,11 +40,7 @@ as int8 with a scale a row. This card was written by the training run from `mani
 
 ## How it was trained
 
-1. It starts from {start} (layers {from_layers}), whose plain feed-forward blocks turn into gated ones;
-   heads go to the ALiBi slopes that suit how far they look.
-2. Hidden-state distillation on plain text: {hidden_minutes} minutes.
-3. Ranking distillation on candidate lists (losses: {losses}), labelled by {teachers}:
-   {rank_minutes} minutes in {rounds} round(s).
+{steps}
 
 Machine: {cpu}. Code revision {revision}.
 
@@ -69,43 +65,68 @@ of the documentation does that.
 
 
 def model_card(manifest: dict[str, Any]) -> str:
-    """The card of a run, in Markdown.
+    """The card of a run, in Markdown; of the runs that it goes on from, too.
 
     Args:
         manifest: what :func:`tinyrerank.train.export.make_manifest` returns.
     """
-    recipe, stages = manifest["recipe"], manifest["stages"]
-    names = list(manifest["data"])
-    rounds = recipe["rank"]
+    goes = _goes(manifest)
+    names = list(dict.fromkeys(name for go in goes for name in go["data"]))
+    rounds, stages = manifest["recipe"]["rank"], manifest["stages"]
     before, after = stages["rank-1"]["dev_before"], stages[f"rank-{len(rounds)}"]["dev_after"]
     fused = manifest["teachers"].get("all fused", {})
     rows = [
         f"| {name} | {before[name]:.3f} | {after[name]:.3f} |" + (f" {fused[name]:.3f} |" if fused else "")
         for name in after
     ]
-    start = recipe["warm_start"]
+    steps = [step for go in goes for step in _steps(go)]
+    notes = [go["note"] for go in goes if "note" in go]
     return _HEAD.format(
         name=manifest["name"],
-        layers=len(start["layers"]),
+        layers=len(goes[0]["recipe"]["warm_start"]["layers"]),
         hidden=384,
         length=8192,
         parameters=manifest["parameters"],
-        start=start["folder"],
-        from_layers=", ".join(map(str, start["layers"])),
-        hidden_minutes=round(stages["hidden"]["seconds"] / 60),
-        rounds=len(rounds),
-        rank_minutes=round(stages["rank"]["seconds"] / 60),
-        losses=", ".join(f"{name} x {weight:g}" for name, weight in rounds[0]["losses"].items()),
-        teachers=" and ".join(
-            f"the similarities of {t['folder']}"
-            + (" and a cross-encoder from it" if t["cross_weight"] else "")
-            for t in recipe["teacher"]
-        )
-        + (f" and BM25 x {bm25:g}" if (bm25 := recipe["mine"]["bm25_weight"]) else ""),
+        steps="\n".join(f"{n}. {step}" for n, step in enumerate(steps, 1)),
         cpu=manifest["machine"]["cpu"],
         revision=manifest["revision"][:12],
         data="\n".join(f"| {name} | {_LICENCES.get(name, 'see the data README')} |" for name in names),
         teacher_head=" teacher |" if fused else "",
         teacher_rule=" --- |" if fused else "",
         held_out="\n".join(rows),
+    ) + "".join(f"\n{note}\n" for note in notes)
+
+
+def _goes(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    """The manifests of a run and of those that it goes on from, the first one first."""
+    start = manifest.get("start", {}).get("manifest")
+    return [*(_goes(start) if start else []), manifest]
+
+
+def _steps(manifest: dict[str, Any]) -> list[str]:
+    """What one run did, a sentence a stage."""
+    recipe, stages = manifest["recipe"], manifest["stages"]
+    start, rounds = recipe["warm_start"], recipe["rank"]
+    teachers = " and ".join(
+        f"the similarities of {t['folder']}" + (" and a cross-encoder from it" if t["cross_weight"] else "")
+        for t in recipe["teacher"]
     )
+    bm25 = recipe["mine"]["bm25_weight"]
+    losses = ", ".join(f"{name} x {weight:g}" for name, weight in rounds[0]["losses"].items())
+    longest = max(r["max_length"] for r in rounds)
+    n_runs = sum(r.get("runs", 1) for r in rounds)
+    ranking = (
+        f"Ranking distillation on candidate lists of pairs of up to {longest} tokens\n"
+        f"   (losses: {losses}), labelled by {teachers}{f' and BM25 x {bm25:g}' if bm25 else ''}:\n"
+        f"   {round(stages['rank']['seconds'] / 60)} minutes in {len(rounds)} round(s)"
+        + (f" of {n_runs} runs, whose weights' mean was taken." if n_runs > len(rounds) else ".")
+    )
+    if "hidden" not in stages:
+        return [ranking]
+    layers = ", ".join(map(str, start["layers"]))
+    warm = (
+        f"It starts from {start['folder']} (layers {layers}), whose plain feed-forward blocks turn into gated\n"
+        "   ones; heads go to the ALiBi slopes that suit how far they look."
+    )
+    minutes = round(stages["hidden"]["seconds"] / 60)
+    return [warm, f"Hidden-state distillation on plain text: {minutes} minutes.", ranking]

@@ -9,6 +9,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from tinyrerank.model.hub import resolve_model
 from tinyrerank.model.weights import Weights, load_weights
 from tinyrerank.train.balance import balanced, calibration_pairs
 from tinyrerank.train.card import model_card
@@ -45,7 +46,7 @@ def make_manifest(recipe: Recipe, data: Path, work: Path, out: Path, weights: We
     log = json.loads((work / "log.json").read_text())
     teachers = work / "teachers.json"
     names = [*recipe.data.labelled, *recipe.data.corpora, *recipe.data.candidate_lists, *recipe.data.queries]
-    return {
+    made: dict[str, Any] = {
         "name": recipe.name,
         "parameters": sum(int(t.size) for t in weights.tensors.values()),
         "files": {
@@ -57,3 +58,13 @@ def make_manifest(recipe: Recipe, data: Path, work: Path, out: Path, weights: We
         "teachers": json.loads(teachers.read_text()) if teachers.exists() else {},
         **surroundings(),
     }
+    if recipe.start:
+        made["start"] = _start(resolve_model(recipe.start))
+    return made
+
+
+def _start(folder: Path) -> dict[str, Any]:
+    """What a run went on from: the digest of its weights, and its own manifest if it has one."""
+    manifest = folder / "manifest.json"
+    found = {"sha256": sha256(folder / "model.safetensors")}
+    return found | ({"manifest": json.loads(manifest.read_text())} if manifest.exists() else {})

@@ -38,6 +38,11 @@ class Lists:
         """Write an ``.npz``."""
         np.savez(path, query=self.query, candidate=self.candidate, label=self.label, teacher=self.teacher)
 
+    def share(self, part: int, parts: int) -> Lists:
+        """Every list whose number leaves the rest ``part`` when divided by ``parts``."""
+        rows = slice(part, None, parts)
+        return Lists(self.query[rows], self.candidate[rows], self.label[rows], self.teacher[rows])
+
     @classmethod
     def load(cls, path: Path) -> Lists:
         """Read what :meth:`save` wrote."""
@@ -150,6 +155,9 @@ def mine(
             _draw(dense[row], recipe.dense, rng) + _draw(lexical[row], recipe.lexical, rng)
         )
         chosen |= dict.fromkeys(rng.integers(0, pool.n_trainable, width).tolist())
+        if query.source == "synthetic passage":
+            for itself in query.positives:
+                chosen.pop(itself, None)
         take = list(chosen)
         if len(take) > width:
             take = take[: width - recipe.chance] + take[len(take) - recipe.chance :]

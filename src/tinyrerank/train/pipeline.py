@@ -12,6 +12,9 @@ rank        ranking distillation, in rounds             ``rank-1/`` and on
 export      int8 folder, manifest, model card           the output folder
 ==========  ==========================================  =====================================
 
+A recipe with a ``start`` takes tokenizer and weights from there: its tokenizer is copied, and hidden has
+nothing to do.
+
 Each also leaves ``manifests/STAGE.json``: the part of the recipe that it followed, hashes of what it made,
 code revision, libraries, machine, seconds.
 """
@@ -19,6 +22,7 @@ code revision, libraries, machine, seconds.
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -32,8 +36,9 @@ from tokenizers import Tokenizer
 
 from tinyrerank.errors import DataError
 from tinyrerank.model.config import ModelConfig
+from tinyrerank.model.hub import resolve_model
 from tinyrerank.model.jinabert import JinaBert
-from tinyrerank.model.weights import load_weights
+from tinyrerank.model.weights import Weights, load_weights
 from tinyrerank.train.export import export
 from tinyrerank.train.hidden import AlignedText, distill_hidden
 from tinyrerank.train.manifest import part_key, stage_manifest
@@ -41,7 +46,8 @@ from tinyrerank.train.mine import Lists
 from tinyrerank.train.optim import set_dropout
 from tinyrerank.train.pool import Pool, build_pool
 from tinyrerank.train.rank import train_rank
-from tinyrerank.train.recipe import Recipe, StageRecipe
+from tinyrerank.train.recipe import Recipe
+from tinyrerank.train.runs import mean_weights, side_by_side
 from tinyrerank.train.teach import Teaching
 from tinyrerank.train.teachers import TeacherText, load_backbone
 from tinyrerank.train.tokenizer import train_tokenizer, whole_words
@@ -53,7 +59,7 @@ STAGES = ("pool", "tokenizer", "mine", "teach", "hidden", "rank", "export")
 
 #: What of the recipe each stage depends on, itself and through the stages before it.
 _POOL = ("seed", "data")
-_TOKENIZER = (*_POOL, "tokenizer", "warm_start")
+_TOKENIZER = (*_POOL, "start", "tokenizer", "warm_start")
 _MINE = (*_TOKENIZER, "mine", "teacher")
 _HIDDEN = (*_TOKENIZER, "hidden")
 
@@ -107,6 +113,8 @@ class Pipeline:
 
     def hidden(self) -> None:
         """Start from the encoder and match its hidden states on plain text."""
+        if self.recipe.start:
+            return
         self._stage("hidden", _HIDDEN, ("hidden/model.safetensors",), self._distill_hidden)
 
     def rank(self) -> None:
@@ -165,6 +173,9 @@ class Pipeline:
         return {"passages": len(pool.passages), "queries": len(pool.queries)}
 
     def _make_tokenizer(self) -> dict[str, Any]:
+        if self.recipe.start:
+            shutil.copyfile(resolve_model(self.recipe.start) / "tokenizer.json", self.work / "tokenizer.json")
+            return {"entries": self._tokenizer().get_vocab_size()}
         everything = replace(self.recipe.data, max_queries=0, max_passages=0, dev=[])
         pool = build_pool(everything, self.data, self.recipe.seed)
         texts = [*pool.passages[: pool.n_trainable], *(q.text for q in pool.queries if not q.held_out)]
@@ -228,38 +239,69 @@ class Pipeline:
         return {"loss": loss}
 
     def _rank_round(self, number: int) -> dict[str, Any]:
-        recipe: StageRecipe = self.recipe.rank[number - 1]
+        recipe = self.recipe.rank[number - 1]
         folder = self.work / f"rank-{number}"
-        start = self.work / (f"rank-{number - 1}" if number > 1 else "hidden")
-        pool = self._pool()
-        queries, passages = self._tokens(pool)
-        model = JinaBert.from_weights(load_weights(start)).to(self.device)
-        set_dropout(model, recipe.dropout)
-        texts = (DeviceText(queries, self.device), DeviceText(passages, self.device))
-        builder = PairBuilder(*texts, Template(), recipe.max_length)
-        dev = self._dev()
-        # Every round is looked at alike, whatever length it trains on.
-        whole = PairBuilder(*texts, Template(), self.recipe.rank[0].max_length)
+        builder = self._builder(self._pool(), recipe.max_length)
 
-        def look() -> dict[str, float]:
-            return dev_scores(model, whole, dev, self.device)
+        def look(weights: Weights) -> dict[str, float]:
+            return self._look(JinaBert.from_weights(weights).to(self.device), builder)
 
         if number == 1 and "dev_before" not in self._log().get("rank-1", {}):
-            self._note("rank-1", dev_before=look())
+            self._note("rank-1", dev_before=look(load_weights(self._start_of(number))))
+        runs = [folder / f"run-{run}" for run in range(1, recipe.runs + 1)] if recipe.runs > 1 else [folder]
+        if recipe.runs == 1:
+            self.rank_run(number, 0)
+        else:
+            side_by_side(self.rank_run, [(number, run) for run in range(recipe.runs)])
+        weights = mean_weights([load_weights(run) for run in runs])
+        weights.save(folder)
+        steps = [json.loads((run / "run.json").read_text())["steps"] for run in runs]
+        return {"steps": steps if len(steps) > 1 else steps[0], "dev_after": look(weights)}
+
+    def rank_run(self, number: int, run: int) -> None:
+        """One run of a round over its share of the lists; leaves weights and ``run.json``.
+
+        Args:
+            number: of the round, from 1.
+            run: of the run, from 0.
+        """
+        recipe = self.recipe.rank[number - 1]
+        folder = self.work / f"rank-{number}" / (f"run-{run + 1}" if recipe.runs > 1 else ".")
+        if (folder / "run.json").exists():
+            return
+        model = JinaBert.from_weights(load_weights(self._start_of(number))).to(self.device)
+        set_dropout(model, recipe.dropout)
+        pool = self._pool()
+        builder = self._builder(pool, recipe.max_length)
         stage = train_rank(
             model,
             builder,
-            Lists.load(self.work / "lists.npz"),
+            Lists.load(self.work / "lists.npz").share(run, recipe.runs),
             recipe,
             folder,
-            part_key(self.recipe, (*_MINE, "hidden", *(f"rank.{n}" for n in range(number)))),
-            self.recipe.seed + number - 1,
-            evaluate=lambda: f"dev NDCG@10 {look()['mean']:.4f}",
+            part_key(self.recipe, (*_MINE, "hidden", *(f"rank.{n}" for n in range(number)))) + f"-{run}",
+            self.recipe.seed + number - 1 + 1000 * run,
+            evaluate=lambda: f"dev NDCG@10 {self._look(model, builder)['mean']:.4f}",
             n_fillers=pool.n_trainable,
             punctuation=punctuation(self._tokenizer()),
         )
         model.to_weights().save(folder)
-        return {"steps": stage.step, "dev_after": look()}
+        (folder / "run.json").write_text(json.dumps({"steps": stage.step}) + "\n")
+
+    def _start_of(self, number: int) -> Path:
+        """Where a round starts."""
+        if number > 1:
+            return self.work / f"rank-{number - 1}"
+        return resolve_model(self.recipe.start) if self.recipe.start else self.work / "hidden"
+
+    def _builder(self, pool: Pool, max_length: int) -> PairBuilder:
+        queries, passages = (DeviceText(text, self.device) for text in self._tokens(pool))
+        return PairBuilder(queries, passages, Template(), max_length)
+
+    def _look(self, model: JinaBert, builder: PairBuilder) -> dict[str, float]:
+        """NDCG@10 on the held-out lists; every round is looked at alike, whatever length it trains on."""
+        whole = replace(builder, max_length=self.recipe.rank[0].max_length)
+        return dev_scores(model, whole, self._dev(), self.device)
 
     def _pool(self) -> Pool:
         if not (self.work / "pool/queries.jsonl").exists():

@@ -23,6 +23,7 @@ class SynthRecipe:
     sentences: int = 0
     halves: int = 0
     spans: int = 0
+    passages: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +132,8 @@ class StageRecipe:
     """A training stage of the student.
 
     Attributes:
+        runs: so many runs from the same start, side by side in processes of their own, each over its share of
+            the lists; their weights' mean is the result (ranking stages; a model soup, Wortsman et al. 2022).
         steps: optimizer steps.
         minutes: stop (with the schedule run down) after this long; 0 means no limit.
         tokens: tokens of one optimizer step.
@@ -159,6 +162,7 @@ class StageRecipe:
         looks: times that the held-out lists are ranked on the way (ranking stages).
     """
 
+    runs: int = 1
     steps: int = 1000
     minutes: float = 0.0
     tokens: int = 16_384
@@ -185,10 +189,25 @@ class StageRecipe:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A whole run, from raw data to a model folder."""
+    """A whole run, from raw data to a model folder.
+
+    Attributes:
+        name: of the model.
+        seed: of all chance.
+        start: a model to go on from (a folder, or the name of one that is shipped): its tokenizer and weights
+            take the place of the stages tokenizer and hidden.
+        data: which sets to read.
+        tokenizer: the tokenizer to train.
+        warm_start: the encoder to start from where ``start`` is empty.
+        mine: candidate lists.
+        teacher: who labels them.
+        hidden: hidden-state distillation.
+        rank: ranking distillation, round after round.
+    """
 
     name: str = "model"
     seed: int = 1
+    start: str = ""
     data: DataRecipe = field(default_factory=DataRecipe)
     tokenizer: TokenizerRecipe = field(default_factory=TokenizerRecipe)
     warm_start: WarmStartRecipe = field(default_factory=WarmStartRecipe)

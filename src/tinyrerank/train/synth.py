@@ -1,9 +1,10 @@
 """Queries made from plain text, so that few labels go far.
 
-Six kinds, each after something that people send to a reranker: a heading (``title``), a heading asked as a
+Seven kinds, each after something that people send to a reranker: a heading (``title``), a heading asked as a
 question (``question``), a few telling words (``keywords``), a sentence as a claim (``sentence``; the inverse
-cloze task of Lee et al. 2019, arXiv 1906.00300), half a passage as an argument (``half``), and a run of words
-from anywhere (``span``; for text without sentence marks). None is a label: teachers judge every pair.
+cloze task of Lee et al. 2019, arXiv 1906.00300), half a passage as an argument (``half``), a run of words
+from anywhere (``span``; for text without sentence marks), and a whole passage that asks for others like it
+(``passage``; never for itself). None is a label: teachers judge every pair.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from tinyrerank.train.recipe import SynthRecipe
 
 _WORD = re.compile(r"[A-Za-z][A-Za-z'-]+")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"'(])")
+#: Fewest words of a passage that asks for others, and most characters of it.
+_LONG_WORDS, _PASSAGE_CHARS = 45, 2000
 _QUESTIONS = (
     "what is {}",
     "what is {}?",
@@ -64,7 +67,7 @@ def synthesize(
 def _parts(
     passages: Sequence[str], recipe: SynthRecipe, rng: random.Random
 ) -> Iterator[tuple[str, str, int]]:
-    """Queries that are part of their passage: sentences, halves, spans."""
+    """Queries that are part of their passage, or all of it: sentences, halves, spans, passages."""
     n = len(passages)
     for number in _sample(n, recipe.sentences, rng):
         sentences = [s for s in _SENTENCE.split(passages[number]) if 6 <= len(s.split()) <= 40]
@@ -81,6 +84,13 @@ def _parts(
             length = rng.randint(5, 14)
             start = rng.randrange(len(words) - length)
             yield "span", " ".join(words[start : start + length]).strip(" .,;:"), number
+    long = (
+        [number for number in range(n) if len(passages[number].split()) >= _LONG_WORDS]
+        if recipe.passages
+        else []
+    )
+    for place in _sample(len(long), recipe.passages, rng):
+        yield "passage", passages[long[place]][:_PASSAGE_CHARS], long[place]
 
 
 def _titles(

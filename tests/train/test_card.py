@@ -1,0 +1,53 @@
+"""The card tells of every run that the weights went through, in order, and of all their data."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch", reason="training needs the train extra")
+
+from tinyrerank.train.card import model_card
+from tinyrerank.train.recipe import Recipe, StageRecipe, TeacherRecipe
+
+
+def manifest(recipe: Recipe, data: list[str], **more: Any) -> dict[str, Any]:
+    stages = {"rank-1": {"dev_before": {"mean": 0.1}, "dev_after": {"mean": 0.2}}, "rank": {"seconds": 600}}
+    return {
+        "name": "m",
+        "parameters": 33_000_000,
+        "recipe": asdict(recipe),
+        "data": dict.fromkeys(data, ""),
+        "stages": stages,
+        "teachers": {},
+        "machine": {"cpu": "some CPU"},
+        "revision": "0123456789abcdef",
+        **more,
+    }
+
+
+def test_a_run_that_goes_on_from_another_tells_of_both() -> None:
+    recipe = Recipe(teacher=[TeacherRecipe(folder="big")])
+    first = manifest(recipe, ["boolq"], note="A word on the first run.")
+    first["stages"]["hidden"] = {"seconds": 120}
+    second = Recipe(
+        teacher=[TeacherRecipe(folder="big")], start="m", rank=[StageRecipe(runs=2, max_length=512)]
+    )
+    card = model_card(manifest(second, ["boolq", "medquad"], start={"sha256": "", "manifest": first}))
+    assert card.count("| boolq | CC BY-SA 3.0 |") == card.count("| medquad | CC BY 4.0 |") == 1
+    assert "1. It starts from" in card
+    assert "2. Hidden-state distillation on plain text: 2 minutes." in card
+    assert "3. Ranking distillation on candidate lists of pairs of up to 256 tokens" in card
+    assert "4. Ranking distillation on candidate lists of pairs of up to 512 tokens" in card
+    assert "10 minutes in 1 round(s) of 2 runs" in card
+    assert card.endswith("A word on the first run.\n")
+
+
+def test_a_run_on_its_own_has_three_steps() -> None:
+    alone = manifest(Recipe(teacher=[TeacherRecipe(folder="big")]), ["boolq"])
+    alone["stages"]["hidden"] = {"seconds": 120}
+    card = model_card(alone)
+    assert "3. Ranking distillation" in card
+    assert "4." not in card.split("## Data")[0].replace("0.", "")

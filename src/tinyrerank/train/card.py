@@ -125,8 +125,8 @@ def _steps(manifest: dict[str, Any]) -> list[str]:
         return [ranking]
     layers = ", ".join(map(str, start["layers"]))
     warm = (
-        f"It starts from {start['folder']} (layers {layers}), whose plain feed-forward blocks turn into gated\n"
-        "   ones; heads go to the ALiBi slopes that suit how far they look."
+        f"It starts from {start['folder']} (layers {layers}), whose plain feed-forward blocks turn into\n"
+        "   gated ones; heads go to the ALiBi slopes that suit how far they look."
     )
     minutes = round(stages["hidden"]["seconds"] / 60)
     return [warm, f"Hidden-state distillation on plain text: {minutes} minutes.", ranking]

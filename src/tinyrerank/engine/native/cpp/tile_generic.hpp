@@ -54,6 +54,8 @@ struct Int8Step {  // in 16 bits
 };
 #endif
 
+// Every loop over the sums is unrolled: an array that is indexed by a variable anywhere lives in memory, and each step
+// would store all of it.
 template <class Step, bool kAdd = false>
 static inline void tile_generic(const void* a, long lda, const void* b, long ldb, long steps, void* c, long ldc,
                                 int rows) {
@@ -63,18 +65,26 @@ static inline void tile_generic(const void* a, long lda, const void* b, long ldb
       const char* pa = static_cast<const char*>(a) + row * lda;
       const char* pb = static_cast<const char*>(b) + column * sizeof(Sum);
       char* pc = static_cast<char*>(c) + row * ldc + column * sizeof(Sum);
-      Sum sum[kSubRows][kSubVectors] = {};
-      if constexpr (kAdd) {
-        for (int r = 0; r < kSubRows; ++r)
-          for (int v = 0; v < kSubVectors; ++v) std::memcpy(&sum[r][v], pc + r * ldc + v * sizeof(Sum), sizeof(Sum));
-      }
+      Sum sum[kSubRows][kSubVectors];
+#pragma GCC unroll 8
+      for (int r = 0; r < kSubRows; ++r)
+#pragma GCC unroll 8
+        for (int v = 0; v < kSubVectors; ++v) {
+          if constexpr (kAdd) {
+            std::memcpy(&sum[r][v], pc + r * ldc + v * sizeof(Sum), sizeof(Sum));
+          } else {
+            sum[r][v] = Sum{};
+          }
+        }
       for (long s = 0; s < steps; ++s, pa += 4, pb += ldb) {
 #pragma GCC unroll 8
         for (int r = 0; r < kSubRows; ++r)
 #pragma GCC unroll 8
           for (int v = 0; v < kSubVectors; ++v) sum[r][v] = Step::add(sum[r][v], pa + r * lda, pb + v * sizeof(Sum));
       }
+#pragma GCC unroll 8
       for (int r = 0; r < kSubRows; ++r)
+#pragma GCC unroll 8
         for (int v = 0; v < kSubVectors; ++v) std::memcpy(pc + r * ldc + v * sizeof(Sum), &sum[r][v], sizeof(Sum));
     }
   }

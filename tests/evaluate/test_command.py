@@ -48,6 +48,14 @@ def test_table_report_plot_and_runs_are_made(
     assert "second: queries without candidates, counted as zero: 1" in printed.out
 
 
+def test_a_sample_of_the_queries_is_noted_in_the_report(sets: list[str], tmp_path: Path) -> None:
+    assert evaluate(*sets, "--model", "none", "--queries", 1, "--out", tmp_path / "out") == 0
+    results = load_results(tmp_path / "out")
+    assert [one.n_queries for one in results.sets] == [1, 1]
+    assert results.settings["queries"] == 1
+    assert "a sample of 1 of 3 queries" in (tmp_path / "out/report.md").read_text()
+
+
 def test_the_join_with_the_list_stands_beside_the_model(
     sets: list[str], tmp_path: Path, tiny_folder: Path
 ) -> None:
@@ -72,7 +80,7 @@ def test_results_keep_every_query_and_the_means_follow_from_them(
     data = json.loads((tmp_path / "out" / "results.json").read_text())
     assert data["schema"] == 1
     assert data["systems"][tiny_folder.name]["sha256"]
-    assert data["settings"] == {"split": "test", "first_stage": "given", "depth": 100}
+    assert data["settings"] == {"split": "test", "first_stage": "given", "depth": 100, "queries": None}
     for metric in METRICS:
         means = []
         for one in data["sets"]:

@@ -19,7 +19,7 @@ from tinyrerank.evaluate.compare.contenders import Contender
 from tinyrerank.evaluate.compare.cost import Cost, measure_costs, sample_requests
 from tinyrerank.evaluate.compare.page import TEXT_CHARACTERS, Report, page_data, render
 from tinyrerank.evaluate.compare.plot import linear_scale, log_scale, scatter
-from tinyrerank.evaluate.compare.rank import Ranked, parse_contenders, rank_all, sample_task
+from tinyrerank.evaluate.compare.rank import Ranked, parse_contenders, rank_all
 from tinyrerank.evaluate.first_stage import Task, load_task
 from tinyrerank.evaluate.results import ALL_SETS, load_results
 
@@ -145,17 +145,6 @@ def test_modes_are_told_apart_in_the_kept_scores(ranked: tuple[list[Contender], 
     assert systems["a"]["sha256"] == systems["b"]["sha256"]
     assert systems["a"]["runs_on"] != systems["b"]["runs_on"]
     assert "fp32" in systems["b"]["runs_on"]
-
-
-def test_a_sample_keeps_the_same_queries_each_time_and_says_so(task: Task) -> None:
-    sampled = sample_task(task, 2)
-    assert sampled.queries.keys() == sampled.qrels.keys() == sample_task(task, 2).queries.keys()
-    assert len(sampled.queries) == 2
-    assert sampled.run.keys() <= sampled.queries.keys() < set(QUERIES)
-    assert "a sample of 2 of 3 queries (seed 0)" in sampled.notes
-    assert sample_task(task, 3) is sample_task(task, None) is task
-    with pytest.raises(InputError, match="give 1 or more"):
-        sample_task(task, 0)
 
 
 def test_timed_queries_come_from_every_set_in_turn(task: Task) -> None:

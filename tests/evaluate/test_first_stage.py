@@ -6,7 +6,7 @@ import pytest
 from beir_files import DOCUMENTS, QRELS, QUERIES, RUN, write_set
 
 from tinyrerank.errors import InputError
-from tinyrerank.evaluate.first_stage import load_task
+from tinyrerank.evaluate.first_stage import load_task, sample_task
 
 
 def test_the_given_list_is_taken_as_it_is(tmp_path: Path) -> None:
@@ -37,6 +37,19 @@ def test_a_query_without_candidates_stays_in_the_judgements(tmp_path: Path) -> N
     assert list(task.run) == ["q1"]
     assert set(task.qrels) == set(QUERIES)
     assert task.notes == ("queries without candidates, counted as zero: 2",)
+
+
+def test_a_sample_keeps_the_same_queries_each_time_and_says_so(tmp_path: Path) -> None:
+    task = load_task(write_set(tmp_path))
+    sampled = sample_task(task, 2)
+    assert sampled.queries.keys() == sampled.qrels.keys() == sample_task(task, 2).queries.keys()
+    assert len(sampled.queries) == 2
+    assert sampled.run.keys() <= sampled.queries.keys() < set(QUERIES)
+    assert set(sampled.documents) == {key for listed in sampled.run.values() for key in listed}
+    assert "a sample of 2 of 3 queries (seed 0)" in sampled.notes
+    assert sample_task(task, 3) is sample_task(task, None) is task
+    with pytest.raises(InputError, match="give 1 or more"):
+        sample_task(task, 0)
 
 
 def test_another_run_is_taken_by_name(tmp_path: Path) -> None:

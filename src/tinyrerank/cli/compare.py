@@ -74,8 +74,8 @@ def run(args: argparse.Namespace) -> int:
     """Compare, write report.html and results.json, print the table."""
     from tinyrerank.evaluate.compare.cost import measure_costs, sample_requests
     from tinyrerank.evaluate.compare.page import Report, render
-    from tinyrerank.evaluate.compare.rank import parse_contenders, rank_all, sample_task
-    from tinyrerank.evaluate.first_stage import load_task
+    from tinyrerank.evaluate.compare.rank import parse_contenders, rank_all
+    from tinyrerank.evaluate.first_stage import load_task, sample_task
     from tinyrerank.evaluate.report import terminal_table
 
     for name in ("timed_queries", "rounds"):

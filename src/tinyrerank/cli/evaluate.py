@@ -26,6 +26,7 @@ is to be made with BM25, runs/bm25.trec.gz or runs/judged.trec.gz."""
 _EPILOG = """\
 examples:
   tinyrerank evaluate data/nfcorpus data/cacm            the default model against the lists given
+  tinyrerank evaluate data/* --queries 30                a quick look: 30 queries a set, always the same
   tinyrerank evaluate data/* --model my-model            another model on every set
   tinyrerank evaluate data/cacm --model none --first-stage bm25         how good is BM25 alone?
   tinyrerank evaluate data/* --baseline cosine:MiniLM    a bi-encoder in the same table
@@ -75,6 +76,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add("--split", default="test", help="judgements to use, a file in qrels/ (default: test)")
     add("--first-stage", default="given", metavar="given|bm25|run:NAME", help=_FIRST_STAGE)
     add("--depth", type=int, default=100, metavar="N", help="candidates re-ranked per query (default: 100)")
+    add("--queries", type=int, metavar="N", help="at most so many queries a set, drawn at random")
     add("--relevant-from", type=int, metavar="GRADE", help=_RELEVANT)
     add("--list-weight", type=float, metavar="W", help=_LIST_WEIGHT)
     add("--engine", default="auto", help="auto, or one that `tinyrerank doctor` lists (default: auto)")
@@ -91,7 +93,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate, write the report, print the table."""
-    from tinyrerank.evaluate.first_stage import load_task
+    from tinyrerank.evaluate.first_stage import load_task, sample_task
     from tinyrerank.evaluate.pipeline import evaluate, write_report
     from tinyrerank.evaluate.report import require_plotting, terminal_table
     from tinyrerank.evaluate.results import add_against
@@ -99,12 +101,15 @@ def run(args: argparse.Namespace) -> int:
     require_plotting()
 
     tasks = [
-        load_task(
-            folder,
-            split=args.split,
-            first_stage=args.first_stage,
-            depth=args.depth,
-            relevant_from=args.relevant_from,
+        sample_task(
+            load_task(
+                folder,
+                split=args.split,
+                first_stage=args.first_stage,
+                depth=args.depth,
+                relevant_from=args.relevant_from,
+            ),
+            args.queries,
         )
         for folder in args.folders
     ]
@@ -112,7 +117,7 @@ def run(args: argparse.Namespace) -> int:
     systems = _with_list([*_baseline(args.baseline), *_model(args)], args.list_weight)
     label = systems[-1].label if systems else "list"
     out: Path = args.out or Path("runs") / "evaluate" / label
-    settings = {"split": args.split, "first_stage": args.first_stage, "depth": args.depth}
+    settings = {key: getattr(args, key) for key in ("split", "first_stage", "depth", "queries")}
     results = evaluate(tasks, systems, out, settings=settings, quiet=args.quiet)
     if against:
         add_against(results, against)

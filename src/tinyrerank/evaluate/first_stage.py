@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,25 @@ def load_task(
         source=source,
         relevant_from=relevant_from,
         notes=tuple(notes),
+    )
+
+
+def sample_task(task: Task, n_queries: int | None, seed: int = 0) -> Task:
+    """The task with at most so many of its queries, drawn at random; says so in its notes."""
+    if n_queries is not None and n_queries < 1:
+        raise InputError(f"{n_queries} queries a set; give 1 or more")
+    if n_queries is None or n_queries >= len(task.queries):
+        return task
+    drawn = set(random.Random(seed).sample(list(task.queries), n_queries))
+    kept = [query for query in task.queries if query in drawn]
+    run = {query: task.run[query] for query in kept if query in task.run}
+    return replace(
+        task,
+        queries={query: task.queries[query] for query in kept},
+        qrels={query: task.qrels[query] for query in kept},
+        documents={key: task.documents[key] for key in dict.fromkeys(_listed(run))},
+        run=run,
+        notes=(*task.notes, f"a sample of {n_queries} of {len(task.queries)} queries (seed {seed})"),
     )
 
 

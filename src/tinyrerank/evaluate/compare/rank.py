@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -50,23 +49,6 @@ def parse_contenders(texts: Sequence[str]) -> list[Contender]:
     if len(contenders) < 2:
         raise InputError(f"only {FIRST_STAGE} was given; name at least one model to compare it with")
     return contenders
-
-
-def sample_task(task: Task, n_queries: int | None, seed: int = 0) -> Task:
-    """The task with at most so many of its queries, drawn at random; says so in its notes."""
-    if n_queries is not None and n_queries < 1:
-        raise InputError(f"{n_queries} queries a set; give 1 or more")
-    if n_queries is None or n_queries >= len(task.queries):
-        return task
-    drawn = set(random.Random(seed).sample(list(task.queries), n_queries))
-    kept = [query for query in task.queries if query in drawn]
-    return replace(
-        task,
-        queries={query: task.queries[query] for query in kept},
-        qrels={query: task.qrels[query] for query in kept},
-        run={query: task.run[query] for query in kept if query in task.run},
-        notes=(*task.notes, f"a sample of {n_queries} of {len(task.queries)} queries (seed {seed})"),
-    )
 
 
 def rank_all(

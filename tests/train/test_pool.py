@@ -214,10 +214,11 @@ def test_dev_sets_bring_their_graded_development_queries_and_untrainable_passage
     assert min(dev[0].positives) >= pool.n_trainable
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_sampling_keeps_references_right_and_every_group_in(data: Path, seed: int) -> None:
+@pytest.mark.parametrize(("seed", "negatives"), [(0, 4), (1, 4), (2, 1)])
+def test_sampling_keeps_references_right_and_every_group_in(data: Path, seed: int, negatives: int) -> None:
     whole = build_pool(RECIPE, data, seed)
-    small = build_pool(replace(RECIPE, max_queries=45, max_passages=60, dev=["dev-set"]), data, seed)
+    sampled = replace(RECIPE, max_queries=45, max_passages=60, negatives=negatives, dev=["dev-set"])
+    small = build_pool(sampled, data, seed)
     before = {q.text: q for q in whole.queries}
     training = [q for q in small.queries if not q.held_out]
     assert len(training) <= 45
@@ -233,7 +234,7 @@ def test_sampling_keeps_references_right_and_every_group_in(data: Path, seed: in
         assert {small.passages[p]: g for p, g in query.positives.items()} == {
             whole.passages[p]: g for p, g in old.positives.items()
         }
-        assert len(query.negatives) == min(4, len(old.negatives))
+        assert len(query.negatives) == min(negatives, len(old.negatives))
         assert {small.passages[p] for p in query.negatives} <= {whole.passages[p] for p in old.negatives}
 
 

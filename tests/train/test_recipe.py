@@ -13,7 +13,7 @@ RECIPES = Path(__file__).parents[2] / "recipes" / "tiny-en"
 STUDENT_LAYERS, EMBEDDING_ROWS = 4, 61_056
 
 
-@pytest.mark.parametrize("name", ["recipe.toml", "cpu.toml", "passages.toml"])
+@pytest.mark.parametrize("name", sorted(path.name for path in RECIPES.glob("*.toml")))
 def test_the_committed_recipes_load_and_fit_the_model(name: str) -> None:
     recipe = load_recipe(RECIPES / name)
     assert recipe.name == "tiny-en"
@@ -30,10 +30,6 @@ def test_the_committed_recipes_load_and_fit_the_model(name: str) -> None:
         assert stage.minutes > 0 or stage.steps < 10_000, "a stage that ends in good time"
         assert stage.micro_tokens <= stage.tokens
         assert 0 <= stage.average < 1
-
-
-def test_no_committed_recipe_is_left_out_of_these_tests() -> None:
-    assert sorted(p.name for p in RECIPES.glob("*.toml")) == ["cpu.toml", "passages.toml", "recipe.toml"]
 
 
 def read(tmp_path: Path, text: str) -> Recipe:

@@ -159,7 +159,7 @@ def build_pool(recipe: DataRecipe, data: Path, seed: int) -> Pool:
         queries = _sample_queries(queries, recipe.max_queries, rng)
     kept = Passages()
     if recipe.max_passages:
-        queries = _sample_passages(passages.texts, kept, queries, listed, recipe.max_passages, rng)
+        queries = _sample_passages(passages.texts, kept, queries, listed, recipe, rng)
         passages, n_trainable = kept, len(kept.texts)
     for name in recipe.dev:
         queries += _dev(name, data, passages)
@@ -192,9 +192,15 @@ def _even_sample(queries: list[Query], n: int, rng: random.Random) -> list[Query
 
 
 def _sample_passages(
-    texts: list[str], kept: Passages, queries: list[Query], first: list[int], n: int, rng: random.Random
+    texts: list[str],
+    kept: Passages,
+    queries: list[Query],
+    first: list[int],
+    recipe: DataRecipe,
+    rng: random.Random,
 ) -> list[Query]:
-    """Fill ``kept`` and point the queries at it; a query keeps at most four of its negatives."""
+    """Fill ``kept`` and point the queries at it, as many passages and given negatives as the recipe says."""
+    n = recipe.max_passages
     new: dict[int, int] = {}
 
     def move(old: int) -> int:
@@ -210,7 +216,7 @@ def _sample_passages(
             q.text,
             q.source,
             {move(p): gain for p, gain in q.positives.items()},
-            [move(p) for p in rng.sample(q.negatives, min(4, len(q.negatives)))],
+            [move(p) for p in rng.sample(q.negatives, min(recipe.negatives, len(q.negatives)))],
             q.held_out,
         )
         for q in queries

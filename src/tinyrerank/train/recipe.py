@@ -42,6 +42,7 @@ class DataRecipe:
         max_queries: keep a sample of this many, drawn evenly from labelled, real and synthetic ones; 0 keeps
             all.
         max_passages: keep those that the queries name, and a sample up to this many; 0 keeps all.
+        negatives: given negatives that a query keeps at most where passages are sampled.
         synth: synthetic queries.
     """
 
@@ -55,6 +56,7 @@ class DataRecipe:
     title_in_text: float = 0.5
     max_queries: int = 0
     max_passages: int = 0
+    negatives: int = 4
     synth: SynthRecipe = field(default_factory=SynthRecipe)
 
 
@@ -108,6 +110,8 @@ class TeacherRecipe:
 
     Attributes:
         folder: a Hugging Face encoder folder with mean pooling.
+        query_prefix: what stands before every query, for encoders that were trained so.
+        passage_prefix: what stands before every passage.
         weight: of its similarities in the fused teacher.
         cross_weight: of the cross-encoder in the fused teacher; 0 trains none.
         minutes: training of the cross-encoder at most.
@@ -118,6 +122,8 @@ class TeacherRecipe:
     """
 
     folder: str = ""
+    query_prefix: str = ""
+    passage_prefix: str = ""
     weight: float = 1.0
     cross_weight: float = 0.0
     minutes: float = 4.0
@@ -194,7 +200,7 @@ class Recipe:
     Attributes:
         name: of the model.
         seed: of all chance.
-        start: a model to go on from (a folder, or the name of one that is shipped): its tokenizer and weights
+        start: a model folder to go on from, or a hub name: its tokenizer and weights
             take the place of the stages tokenizer and hidden.
         data: which sets to read.
         tokenizer: the tokenizer to train.

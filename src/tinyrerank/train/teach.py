@@ -34,7 +34,7 @@ from tinyrerank.train.tune import DevLists, dev_scores, make_dev_lists, score_li
 
 _DOUBT_MARGIN = 0.3
 _COSINE_TEMPERATURE = 0.35
-_CHUNK = 16_384  # texts embedded between two writes to the cache
+_CHUNK = 4_096  # texts embedded between two writes to the cache
 
 
 class Teacher:
@@ -52,8 +52,8 @@ class Teacher:
         self.folder = Path(recipe.folder)
         self.name = self.folder.name
         self.text = TeacherText(self.folder)
-        self.queries = self.text.encode([q.text for q in pool.queries])
-        self.passages = self.text.encode(pool.passages)
+        self.queries = self.text.encode([q.text for q in pool.queries], recipe.query_prefix)
+        self.passages = self.text.encode(pool.passages, recipe.passage_prefix)
         self.query_vectors = self.embed(self.queries)
         self.passage_vectors = self.embed(self.passages)
         self.cross: CrossTeacher | None = None
@@ -76,7 +76,7 @@ class Teacher:
                 flat.take(rows),
                 self.device,
                 max_length=longest,
-                micro_tokens=16_384,
+                micro_tokens=65_536 if self.device.type == "cuda" else 4_096,
                 progress=progress,
             )
             return vectors.cpu().numpy()
@@ -343,8 +343,9 @@ class Teaching:
             query = np.arange(len(listed), dtype=np.int32)
             real, fused = candidate >= 0, np.zeros(candidate.shape, dtype=np.float32)
             for teacher in self.teachers:
-                queries = teacher.text.encode([task.queries[q] for q in task.run])
-                passages = teacher.text.encode(texts)
+                asked = [task.queries[q] for q in task.run]
+                queries = teacher.text.encode(asked, teacher.recipe.query_prefix)
+                passages = teacher.text.encode(texts, teacher.recipe.passage_prefix)
                 cosines = similarities(teacher.embed(queries), teacher.embed(passages), candidate, query)
                 out[f"{task.name}/{teacher.name} cosine"] = cosines[real]
                 fused += teacher.recipe.weight * centered(cosines, candidate) / self.spread[teacher.name]

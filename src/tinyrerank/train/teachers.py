@@ -20,10 +20,9 @@ from tinyrerank.errors import MissingExtraError, ModelError
 from tinyrerank.progress import Progress
 from tinyrerank.train.tokens import DeviceText, Flat, PairBuilder, Template, by_length, encode, join
 
-_TEMPLATES = {
-    "bert": ("[CLS]", ("[SEP]",), "[SEP]", "[PAD]"),
-    "mpnet": ("<s>", ("</s>", "</s>"), "</s>", "<pad>"),
-}
+_BERT, _ROBERTA = ("[CLS]", ("[SEP]",), "[SEP]", "[PAD]"), ("<s>", ("</s>", "</s>"), "</s>", "<pad>")
+#: Start, middle, end and padding of pairs, by model_type; a BERT may read RoBERTa's pieces (multilingual-e5).
+_TEMPLATES = {"bert": (_BERT, _ROBERTA), "mpnet": (_ROBERTA,)}
 
 
 class TeacherText:
@@ -45,7 +44,8 @@ class TeacherText:
         self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self.tokenizer.no_truncation()
         self.tokenizer.no_padding()
-        start, middle, end, pad = _TEMPLATES[kind]
+        known = [t for t in _TEMPLATES[kind] if self.tokenizer.token_to_id(t[0]) is not None]
+        start, middle, end, pad = known[0] if known else _TEMPLATES[kind][0]
 
         def number(token: str) -> int:
             found = self.tokenizer.token_to_id(token)
@@ -55,9 +55,9 @@ class TeacherText:
 
         self.template = Template(number(start), tuple(map(number, middle)), number(end), number(pad))
 
-    def encode(self, texts: list[str]) -> Flat:
-        """Ids without specials."""
-        return encode(self.tokenizer, texts)
+    def encode(self, texts: list[str], prefix: str = "") -> Flat:
+        """Ids without specials, ``prefix`` in front of every text."""
+        return encode(self.tokenizer, [prefix + text for text in texts] if prefix else texts)
 
 
 def load_backbone(folder: Path) -> Any:  # noqa: ANN401 - a transformers model

@@ -16,6 +16,7 @@ from torch import nn
 
 from tinyrerank.errors import DataError
 from tinyrerank.progress import Progress
+from tinyrerank.train.muon import Muon
 from tinyrerank.train.recipe import StageRecipe
 
 _AVERAGE_EVERY = 8
@@ -64,9 +65,6 @@ def make_optimizers(
 ) -> list[torch.optim.Optimizer]:
     """AdamW for all parameters, or Muon for the matrices between embeddings and classifier.
 
-    Muon (Jordan et al. 2024) steps along the orthogonalized momentum of a whole matrix; its steps are scaled
-    to the size of AdamW's (Liu et al. 2025, arXiv 2502.16982), so that both share one learning rate.
-
     Raises:
         DataError: the recipe names another optimizer.
     """
@@ -88,11 +86,7 @@ def make_optimizers(
     ]
     if recipe.optimizer == "muon":
         matrices = [p for n, p in named if is_matrix(n, p)]
-        made.append(
-            torch.optim.Muon(
-                matrices, lr=rate, weight_decay=recipe.weight_decay, adjust_lr_fn="match_rms_adamw"
-            )
-        )
+        made.append(Muon(matrices, lr=rate, weight_decay=recipe.weight_decay))
     return made
 
 

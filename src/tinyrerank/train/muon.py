@@ -1,0 +1,72 @@
+"""Muon in the precision that the machine is fast at: bfloat16 on GPUs, float32 on CPUs.
+
+Muon (Jordan et al. 2024) steps along the orthogonalized momentum of a whole matrix; its steps are scaled to
+the size of AdamW's (Liu et al. 2025, arXiv 2502.16982), so that both share one learning rate.
+``torch.optim.Muon`` computes in bfloat16 everywhere: 40 s a step of this model on one AVX2 core without bf16
+products, 1.2 s here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+#: Of the quintic polynomial, and how often it is applied (Jordan et al. 2024).
+_A, _B, _C, _ROUNDS = 3.4445, -4.7750, 2.0315, 5
+
+
+def orthogonalized(matrix: Tensor) -> Tensor:
+    """The matrix with all singular values moved to about 1, (m, n), in the same type.
+
+    Newton-Schulz on the Gram matrix of the shorter side: with A = X X^T, every round maps X to P X for
+    P = a I + b A + c A^2 and A to P A P, so that only the first and last product see the longer side.
+    """
+    kind = torch.bfloat16 if matrix.device.type == "cuda" else torch.float32
+    x = matrix.to(kind)
+    tall = x.shape[0] > x.shape[1]
+    if tall:
+        x = x.T
+    x = x / x.norm().clamp(min=1e-7)
+    gram = (x @ x.T).float()
+    whole = torch.eye(len(gram), device=x.device)
+    for _ in range(_ROUNDS):
+        step = _B * gram + _C * (gram @ gram)
+        step.diagonal().add_(_A)
+        whole = step @ whole
+        gram = step @ gram @ step
+    x = whole.to(kind) @ x
+    moved: Tensor = (x.T if tall else x).to(matrix.dtype)
+    return moved
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum 0.95 with Nesterov's look ahead, orthogonalized.
+
+    Args:
+        parameters: matrices.
+        lr: learning rate, in AdamW's measure.
+        weight_decay: in units of the learning rate.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], *, lr: float, weight_decay: float) -> None:
+        super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay, "momentum": 0.95})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
+        """One step on the gradients at hand."""
+        assert closure is None  # noqa: S101 - training calls it without
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                state = self.state[parameter]
+                if not state:
+                    state["momentum_buffer"] = torch.zeros_like(parameter.grad)
+                momentum = state["momentum_buffer"].lerp_(parameter.grad, 1 - group["momentum"])
+                ahead = parameter.grad.lerp(momentum, group["momentum"])
+                parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                scale = 0.2 * max(parameter.shape) ** 0.5  # the root mean square of AdamW's steps
+                parameter.add_(orthogonalized(ahead), alpha=-group["lr"] * scale)

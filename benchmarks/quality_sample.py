@@ -1,0 +1,94 @@
+"""New weights beside the ones before them and the bi-encoder, on the same drawn queries of every set.
+
+    tinyrerank evaluate SET... --queries 30 --out runs/sample/new --list-weight 0.3
+    tinyrerank evaluate SET... --queries 30 --out runs/sample/old --list-weight 0.3 --model OLD_FOLDER
+    python benchmarks/quality_sample.py runs/sample/new runs/sample/old [--full docs/results/tiny-en]
+
+The cosine's values are taken from the full evaluation, query by query: it does not change with our weights.
+The two evaluations are kept in docs/results/tiny-en-sample; the table goes into docs/quality.md, between
+``<!-- sample -->`` and ``<!-- /sample -->``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from tinyrerank.evaluate.results import Results, load_results
+from tinyrerank.evaluate.significance import randomization_test
+
+ROOT = Path(__file__).resolve().parents[1]
+METRIC = "NDCG@10"
+Values = dict[str, dict[str, float]]  # by set and query
+
+
+def values_of(results: Results, system: str) -> Values:
+    """NDCG@10 of every query that a system ranked."""
+    return {one.name: dict(one.systems[system].per_query[METRIC]) for one in results.sets}
+
+
+def table(columns: dict[str, Values], ours: str) -> str:
+    """A row a set and the mean last; ours against each other column, with p in the last row."""
+    sets = columns[ours]
+    others = [name for name in columns if name != ours]
+    titles = ["set", "queries", *columns]
+    rows = [titles, ["---", *["--:"] * (len(titles) - 1)]]
+    means = {
+        name: [float(np.mean([values[s][q] for q in sets[s]])) for s in sets]
+        for name, values in columns.items()
+    }
+    for n, name in enumerate(sets):
+        rows.append([name, str(len(sets[name])), *(f"{means[c][n]:.3f}" for c in columns)])
+    n_queries = sum(map(len, sets.values()))
+    overall = {name: float(np.mean(found)) for name, found in means.items()}
+    rows.append(["**mean**", str(n_queries), *(f"**{overall[name]:.4f}**" for name in columns)])
+    tests = {}
+    for other in others:
+        groups = [[sets[s][q] - columns[other][s][q] for q in sets[s]] for s in sets]
+        [tests[other]] = randomization_test(groups)
+    cells = ["" if c == ours else f"{tests[c].difference:+.4f}, p = {tests[c].p:.4f}" for c in columns]
+    rows.append([f"{ours}, difference", "", *cells])
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
+
+
+def main() -> None:
+    """Compare, keep, fill the page."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("new", type=Path, help="evaluation of the new weights on drawn queries")
+    add("old", type=Path, help="the same of the weights before")
+    add(
+        "--full",
+        type=Path,
+        default=ROOT / "docs/results/tiny-en",
+        help="evaluation with the cosine, all queries",
+    )
+    args = parser.parse_args()
+    new, old, full = (load_results(path) for path in (args.new, args.old, args.full))
+    columns = {
+        "list": values_of(new, "list"),
+        "before": values_of(old, old.main),
+        "these weights": values_of(new, new.main),
+        "these weights + list": values_of(new, f"{new.main}+list"),
+        "all-MiniLM-L6-v2, cosine": values_of(full, "cosine"),
+    }
+    made = table(columns, "these weights")
+    target = ROOT / "docs/results/tiny-en-sample"
+    target.mkdir(parents=True, exist_ok=True)
+    for name, source in (("new", args.new), ("before", args.old)):
+        (target / f"{name}.json").write_bytes((source / "results.json").read_bytes())
+    page = ROOT / "docs/quality.md"
+    before, begin, rest = page.read_text(encoding="utf-8").partition("<!-- sample -->\n")
+    _, end, after = rest.partition("<!-- /sample -->")
+    if not end:
+        raise SystemExit(f"{page.name} has no place for the table")
+    page.write_text(f"{before}{begin}\n{made}\n\n{end}{after}", encoding="utf-8")
+    print(made)
+
+
+if __name__ == "__main__":
+    main()

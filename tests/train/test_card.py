@@ -32,11 +32,11 @@ def test_a_run_that_goes_on_from_another_tells_of_both() -> None:
     recipe = Recipe(teacher=[TeacherRecipe(folder="big")])
     first = manifest(recipe, ["boolq"], note="A word on the first run.")
     first["stages"]["hidden"] = {"seconds": 120}
-    second = Recipe(
-        teacher=[TeacherRecipe(folder="big")], start="m", rank=[StageRecipe(runs=2, max_length=512)]
-    )
+    teachers = [TeacherRecipe(folder="big"), TeacherRecipe(folder="here/multilingual-e5-small")]
+    second = Recipe(teacher=teachers, start="m", rank=[StageRecipe(runs=2, max_length=512)])
     card = model_card(manifest(second, ["boolq", "medquad"], start={"sha256": "", "manifest": first}))
     assert card.count("| boolq | CC BY-SA 3.0 |") == card.count("| medquad | CC BY 4.0 |") == 1
+    assert "Teachers: big (see its own card), multilingual-e5-small (MIT)." in card
     assert "1. It starts from" in card
     assert "2. Hidden-state distillation on plain text: 2 minutes." in card
     assert "3. Ranking distillation on candidate lists of pairs of up to 256 tokens" in card

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import Any
 
 _LICENCES = {
@@ -23,6 +24,12 @@ _LICENCES = {
     "msmarco-dev-sample": "MS MARCO: non-commercial research",
     "msmarco-v2-dl22-unlabelled": "MS MARCO: non-commercial research",
     "queries-only": "MS MARCO (non-commercial research), Natural Questions, TriviaQA, TREC",
+}
+
+_TEACHERS = {
+    "all-MiniLM-L6-v2": "Apache-2.0",
+    "all-mpnet-base-v2": "Apache-2.0",
+    "multilingual-e5-small": "MIT",
 }
 
 _HEAD = """\
@@ -49,6 +56,8 @@ Machine: {cpu}. Code revision {revision}.
 | set | licence |
 | --- | --- |
 {data}
+
+Teachers: {teachers}.
 
 Weights trained on MS MARCO derived queries are given away as is the field's custom; whoever needs weights
 free of them can leave those sets out of the recipe. No evaluation set was trained on.
@@ -80,6 +89,8 @@ def model_card(manifest: dict[str, Any]) -> str:
         for name in after
     ]
     steps = [step for go in goes for step in _steps(go)]
+    folders = [PurePath(teacher["folder"]).name for go in goes for teacher in go["recipe"]["teacher"]]
+    teachers = [f"{name} ({_TEACHERS.get(name, 'see its own card')})" for name in dict.fromkeys(folders)]
     notes = [go["note"] for go in goes if "note" in go]
     return _HEAD.format(
         name=manifest["name"],
@@ -91,6 +102,7 @@ def model_card(manifest: dict[str, Any]) -> str:
         cpu=manifest["machine"]["cpu"],
         revision=manifest["revision"][:12],
         data="\n".join(f"| {name} | {_LICENCES.get(name, 'see the data README')} |" for name in names),
+        teachers=", ".join(teachers),
         teacher_head=" teacher |" if fused else "",
         teacher_rule=" --- |" if fused else "",
         held_out="\n".join(rows),

@@ -46,12 +46,12 @@ def best_library(found: Figures) -> tuple[str, Figures]:
     return name, theirs[name]
 
 
-def machine() -> str:
-    """What it was measured on."""
-    m, peak = load("mix")["machine"], load("mix")["peak_gops"]
+def machine(name: str = "mix") -> str:
+    """What a run was measured on."""
+    m, peak = load(name)["machine"], load(name)["peak_gops"]
     versions = ", ".join(f"{name} {version}" for name, version in m["versions"].items())
     peaks = ", ".join(f"{mode} {gops:,.0f}" for mode, gops in peak.items())
-    threads = load("mix")["settings"]["threads"]
+    threads = load(name)["settings"]["threads"]
     return (
         f"{m['cpu']}, {m['cores']} cores, {m['system']} ({' '.join(m['features'])}); {versions}. Peak of the"
         f" bare product instructions, {threads} threads, in 10^9 operations a second: {peaks}."
@@ -200,6 +200,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "long-8192": comparison("long-8192", "4x8192"),
     "as-run": comparison("as-run"),
     "as-run-texts": comparison("as-run-texts"),
+    "avx2-machine": lambda: machine("avx2"),
+    "avx2": comparison("avx2"),
     "documents": growth("documents"),
     "length": growth("length", "length-ours"),
     "profile": profile,

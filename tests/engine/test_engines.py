@@ -57,6 +57,20 @@ def test_auto_without_any_engine_says_why_each_fails(
         load_engine(tiny_folder)
 
 
+def test_a_mode_that_the_best_engine_lacks_here_is_not_blamed_on_the_next(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InputError, match="mode is 'fp4'; the native engine knows"):
+        load_engine(tiny_folder, mode="fp4")
+
+    def lacking(*_: object, mode: str = "auto", threads: int | None = None) -> None:
+        raise EngineError(f"this machine lacks {mode} (threads {threads})")
+
+    monkeypatch.setattr("tinyrerank.engine.native.load", lacking)
+    with pytest.raises(EngineError, match="native: this machine lacks bf16.*; onnx: mode is 'bf16'"):
+        load_engine(tiny_folder, mode="bf16")
+
+
 def test_a_native_engine_that_was_not_built_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in [name for name in sys.modules if name.startswith("tinyrerank.engine.native")]:
         monkeypatch.delitem(sys.modules, module)

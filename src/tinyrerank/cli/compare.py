@@ -32,7 +32,7 @@ A system is one of
 
 _EPILOG = """\
 examples:
-  tinyrerank compare tiny-en tiny-en:bf16 --sets data/nfcorpus        what does int8 cost in quality?
+  tinyrerank compare tiny-en tiny-en:fp32 --sets data/nfcorpus        what does int8 cost in quality?
   tinyrerank compare tiny-en my-model --sets data/* --queries 50      a quick look at many sets
   tinyrerank compare tiny-en ms-marco-MiniLM-L-6-v2 --sets data/cacm --out minilm
 

@@ -47,14 +47,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     add = parser.add_argument
     add("folders", nargs="+", type=Path, metavar="FOLDER", help="BEIR folders")
-    default = ["tiny-en:int8", "tiny-en:bf16"]
-    add(
-        "--systems",
-        nargs="+",
-        metavar="SYSTEM",
-        default=default,
-        help="columns (default: tiny-en, int8 and bf16)",
-    )
+    systems = ["tiny-en"]
+    add("--systems", nargs="+", metavar="SYSTEM", default=systems, help="columns (default: tiny-en)")
     add("--encoder", type=Path, metavar="FOLDER", help=_ENCODER)
     add("--queries", type=int, metavar="N", help="at most so many questions a set (default: all)")
     add("--max-length", type=int, metavar="N", help="tokens read of a pair (default: each model's own limit)")

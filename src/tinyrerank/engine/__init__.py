@@ -88,7 +88,8 @@ def load_engine(
                 f"the {name} engine has no option {unknown!r}; it takes: {', '.join(_options(load))}"
             )
         return load(folder, threads=threads, **options)
-    reasons = []
+    reasons: list[str] = []
+    failed = False
     for candidate in ENGINES:
         try:
             load = _loader(candidate)
@@ -96,7 +97,12 @@ def load_engine(
             if not unknown:
                 return load(folder, threads=threads, **options)
             reasons.append(f"{candidate}: has no option {unknown!r}")
+        except InputError as error:
+            if not failed:  # a better engine that took the setting, but lacks something, has the say
+                raise
+            reasons.append(f"{candidate}: {error}")
         except (EngineError, MissingExtraError) as error:
+            failed = True
             reasons.append(f"{candidate}: {error}")
     raise EngineError("no engine works here: " + "; ".join(reasons))
 

@@ -67,7 +67,7 @@ def test_a_mode_that_the_best_engine_lacks_here_is_not_blamed_on_the_next(
         raise EngineError(f"this machine lacks {mode} (threads {threads})")
 
     monkeypatch.setattr("tinyrerank.engine.native.load", lacking)
-    with pytest.raises(EngineError, match="native: this machine lacks bf16.*; onnx: mode is 'bf16'"):
+    with pytest.raises(EngineError, match=r"native: this machine lacks bf16.*; onnx: mode is 'bf16'"):
         load_engine(tiny_folder, mode="bf16")
 
 

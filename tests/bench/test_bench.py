@@ -21,6 +21,7 @@ from tinyrerank.bench.roofline import operations
 from tinyrerank.bench.runner import agreement
 from tinyrerank.bench.workload import Workload, make
 from tinyrerank.cli import main
+from tinyrerank.cli.bench import _own_modes
 from tinyrerank.engine import load_engine
 from tinyrerank.errors import InputError
 from tinyrerank.model import load_weights
@@ -111,6 +112,13 @@ def test_a_padded_batch_marks_its_padding() -> None:
     batch = feed(np.arange(5, dtype=np.int32), np.array([0, 2, 5]))
     assert batch["ids"].tolist() == [[0, 1, 0], [2, 3, 4]]
     assert (batch["mask"][:, 0, 0] < -1e8).tolist() == [[False, False, True], [False] * 3]
+
+
+def test_what_is_measured_unasked_works_on_this_processor(tiny_folder: Path) -> None:
+    modes = [name.removeprefix("native:") for name in _own_modes().split(",")]
+    assert {"int8", "fp32"} <= set(modes)
+    for mode in modes:
+        load_engine(tiny_folder, "native", mode=mode, threads=1).close()
 
 
 def test_engines_are_named_by_library_variant_and_geometry() -> None:

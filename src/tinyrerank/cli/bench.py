@@ -52,7 +52,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     add = parser.add_argument
     add("--model", metavar="M", help="model folder or hub name (default: the embedded)")
-    add("--engines", default="native:int8,native:bf16,native:fp32", metavar="LIST", help="ours to measure")
+    add("--engines", metavar="LIST", help="ours to measure (default: the native one, each mode of this CPU)")
     add("--against", default="", metavar="LIST", help="others to measure, by library or library:variant")
     add("--workloads", default="mix,1x64", metavar="LIST", help="mix, NxL (default: mix,1x64)")
     add("--end-to-end", action="store_true", help="from texts to a ranking, not from token ids to logits")
@@ -100,7 +100,7 @@ def _measure(args: argparse.Namespace, work: Path) -> dict[str, Any]:
     from tinyrerank.errors import InputError
     from tinyrerank.model.hub import resolve_model
 
-    peers = parse(f"{args.engines},{args.against}")
+    peers = parse(f"{_own_modes() if args.engines is None else args.engines},{args.against}")
     if not peers or args.rounds < 1 or args.seconds < 0:
         raise InputError("give at least one engine, one round and no negative seconds")
     bench = Bench(
@@ -137,6 +137,13 @@ def _measure(args: argparse.Namespace, work: Path) -> dict[str, Any]:
     if args.cold_start:
         figures["cold_start"] = bench.cold_start(args.cold_start)
     return figures
+
+
+def _own_modes() -> str:
+    """Our native engine in every mode that this processor has products for."""
+    peak: dict[str, float] = {}
+    _raise_peak(peak, threads=1)
+    return ",".join(f"native:{mode}" for mode in peak) or "native:int8"
 
 
 def _raise_peak(peak: dict[str, float], threads: int) -> None:

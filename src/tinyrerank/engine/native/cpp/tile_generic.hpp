@@ -76,11 +76,14 @@ static inline void tile_generic(const void* a, long lda, const void* b, long ldb
             sum[r][v] = Sum{};
           }
         }
-      for (long s = 0; s < steps; ++s, pa += 4, pb += ldb) {
+      const char* pa2 = pa + kSubRows / 2 * lda;  // from here and pa all rows are 0, 1 or 2 times lda away: one register
+      for (long s = 0; s < steps; ++s, pa += 4, pa2 += 4, pb += ldb) {
 #pragma GCC unroll 8
-        for (int r = 0; r < kSubRows; ++r)
+        for (int r = 0; r < kSubRows; ++r) {
+          const char* from = r < kSubRows / 2 ? pa + r * lda : pa2 + (r - kSubRows / 2) * lda;
 #pragma GCC unroll 8
-          for (int v = 0; v < kSubVectors; ++v) sum[r][v] = Step::add(sum[r][v], pa + r * lda, pb + v * sizeof(Sum));
+          for (int v = 0; v < kSubVectors; ++v) sum[r][v] = Step::add(sum[r][v], from, pb + v * sizeof(Sum));
+        }
       }
 #pragma GCC unroll 8
       for (int r = 0; r < kSubRows; ++r)

@@ -1,6 +1,7 @@
 """What int8 and bf16 cost: NDCG@10 and order of the lists against float32, with the same weights and engine.
 
     python benchmarks/precision.py SET… [--model FOLDER] [--float-model FOLDER] [--queries 50]
+    … --modes fp32 int8        on a CPU without bf16
 
 Every list (top 100 as given) is scored by the native engine in each mode. ``--float-model`` names the
 un-quantized form of the weights; without it all modes use ``--model``: float weights are rounded when loaded,
@@ -69,10 +70,10 @@ def one_set(task: Task, args: argparse.Namespace) -> dict[str, Any]:
     qrels = {q: task.qrels[q] for q in queries}
     scores = {
         mode: score(task, queries, args.model if mode == "int8" else args.float_model, mode, args)
-        for mode in MODES
+        for mode in args.modes
     }
     values, tau, largest = {}, {}, {}
-    for mode in MODES:
+    for mode in args.modes:
         run = {
             q: [task.run[q][i] for i in np.argsort(-np.array(logits), kind="stable")]
             for q, logits in scores[mode].items()
@@ -86,20 +87,22 @@ def one_set(task: Task, args: argparse.Namespace) -> dict[str, Any]:
 
 def report(results: dict[str, Any]) -> str:
     """Markdown tables."""
-    lines = ["| set | queries | fp32 | bf16 | int8 | tau bf16 | tau int8 |", "| --- | " + "--: | " * 6]
-    means: dict[str, list[float]] = {mode: [] for mode in MODES}
+    modes: list[str] = results["settings"]["modes"]
+    titles = ["set", "queries", *modes, *(f"tau {mode}" for mode in modes[1:])]
+    lines = ["| " + " | ".join(titles) + " |", "| --- | " + "--: | " * (len(titles) - 1)]
+    means: dict[str, list[float]] = {mode: [] for mode in modes}
     for name, found in results["sets"].items():
-        value = {mode: float(np.mean(list(found["values"][mode].values()))) for mode in MODES}
-        for mode in MODES:
+        value = {mode: float(np.mean(list(found["values"][mode].values()))) for mode in modes}
+        for mode in modes:
             means[mode].append(value[mode])
-        cells = [name, str(len(found["values"]["fp32"])), *(f"{value[m]:.4f}" for m in MODES)]
-        cells += [f"{found['tau'][m]:.4f}" for m in MODES[1:]]
+        cells = [name, str(len(found["values"]["fp32"])), *(f"{value[m]:.4f}" for m in modes)]
+        cells += [f"{found['tau'][m]:.4f}" for m in modes[1:]]
         lines.append("| " + " | ".join(cells) + " |")
-    overall = {mode: float(np.mean(means[mode])) for mode in MODES}
-    taus = [float(np.mean([f["tau"][m] for f in results["sets"].values()])) for m in MODES[1:]]
-    cells = ["**mean**", "", *(f"{overall[m]:.4f}" for m in MODES), *(f"{t:.4f}" for t in taus)]
+    overall = {mode: float(np.mean(means[mode])) for mode in modes}
+    taus = [float(np.mean([f["tau"][m] for f in results["sets"].values()])) for m in modes[1:]]
+    cells = ["**mean**", "", *(f"{overall[m]:.4f}" for m in modes), *(f"{t:.4f}" for t in taus)]
     lines += ["| " + " | ".join(cells) + " |", ""]
-    for mode in MODES[1:]:
+    for mode in modes[1:]:
         groups = [
             [v - found["values"]["fp32"][q] for q, v in found["values"][mode].items()]
             for found in results["sets"].values()
@@ -129,12 +132,13 @@ def main() -> None:
     add("--float-model", type=Path, help="its un-quantized form (default: the same folder)")
     add("--queries", type=int, default=0, help="of each set at most (default: all)")
     add("--max-length", type=int, default=512, help="tokens of a pair (default: 512)")
+    add("--modes", nargs="+", choices=MODES, default=MODES, help="fp32 first; leave out what this CPU lacks")
     add("--threads", type=int, default=1)
     add("--work", type=Path, default=Path("runs/precision"))
     add("--out", type=Path, default=ROOT / "docs/results/precision")
     args = parser.parse_args()
     args.model = resolve_model(args.model)
-    settings = {"queries": args.queries, "max_length": args.max_length, "modes": MODES}
+    settings = {"queries": args.queries, "max_length": args.max_length, "modes": list(args.modes)}
     args.float_model = args.float_model or args.model
     settings |= {
         "model": sha256(args.model / "model.safetensors"),

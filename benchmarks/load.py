@@ -63,7 +63,7 @@ encoder = reranker.encoder()
 pairs = [pair for query, documents in requests for pair in encoder.encode([(query, d) for d in documents])]
 packs, chunk, size = [], [], 0
 for pair in pairs:
-    n = sum(len(piece) for piece in pair.pieces) + len(pair.pieces) * (len(pair.head.ids) + 1)
+    n = sum(encoder.costs(pair))
     if size + n > batch and chunk:
         packs += encoder.pack(chunk, max_tokens=65536); chunk, size = [], 0
     chunk.append(pair); size += n

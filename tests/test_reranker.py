@@ -227,6 +227,27 @@ def test_a_window_policy_gives_the_best_window_and_its_span(tiny_folder: Path) -
     assert alone.logit == hit.logit
 
 
+def test_a_long_query_counts_the_mean_of_its_parts(
+    tiny_folder: Path, make_model: Callable[..., Path]
+) -> None:
+    parts, query = ["the moon", "tide sea", "bread sea"], "the moon tide sea bread sea"
+    whole = Reranker(tiny_folder, engine=ENGINE)
+    tokens = [len(encoding) for encoding in whole._tokenizer.encode([*parts, query])]
+    assert tokens == [tokens[0]] * 3 + [3 * tokens[0]]
+    mean = np.mean([whole.score(part, DOCUMENTS) for part in parts], axis=0)
+    reader = Reranker(tiny_folder, engine=ENGINE, query_window=tokens[0])
+    np.testing.assert_allclose(reader.score(query, DOCUMENTS), mean, rtol=1e-5, atol=1e-6)
+    assert reader.rank(query, DOCUMENTS).hits[0].logit == reader.score(query, DOCUMENTS).max()
+    np.testing.assert_array_equal(reader.score(parts[0], DOCUMENTS), whole.score(parts[0], DOCUMENTS))
+    own = make_model(replace(TINY, query_window=tokens[0]))  # what the folder says holds, if nobody asks
+    assert (
+        Reranker(own, engine=ENGINE).score(query, DOCUMENTS).tolist()
+        == reader.score(query, DOCUMENTS).tolist()
+    )
+    asked = Reranker(own, engine=ENGINE, query_window=0)
+    assert asked.score(query, DOCUMENTS).tolist() == whole.score(query, DOCUMENTS).tolist()
+
+
 def test_chunks_are_as_large_as_asked(tiny_folder: Path) -> None:
     engine = TwinEngine()
     Reranker(tiny_folder, engine=engine, chunk_documents=3).score(QUERY, ["a"] * 8)
@@ -448,6 +469,7 @@ def test_a_ready_engine_stays_open(tiny_folder: Path) -> None:
         {"max_length": "512"},
         {"policy": "cut"},
         {"overlap_tokens": -1},
+        {"query_window": -1},
         {"chunk_documents": 0},
     ],
 )

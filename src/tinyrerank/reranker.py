@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 
 from tinyrerank.engine.base import Engine
 from tinyrerank.errors import EngineError, InputError, ModelError
+from tinyrerank.model.config import ModelConfig
 from tinyrerank.model.hub import resolve_model
 from tinyrerank.model.weights import load_weights
 from tinyrerank.text.ahead import map_ahead
-from tinyrerank.text.pairs import EncodedPair, PairEncoder, best_pieces, document_text
+from tinyrerank.text.pairs import EncodedPair, PairEncoder, best_pieces, document_text, mean_of_parts
 from tinyrerank.text.tokenizer import TextTokenizer
 from tinyrerank.types import Document, Hit, Policy, Ranking, Receipt, Timings
 
@@ -46,6 +47,8 @@ class Reranker:
         policy: what happens to a longer pair: ``truncate`` the document, score it in overlapping windows and
             take the best (``window``), or ``refuse`` it with an error. A hit's receipt says what was read.
         overlap_tokens: tokens that neighbouring windows share; at most half a window is used.
+        query_window: a query of more tokens than this is read in even parts, each beside the document, and
+            the mean of their logits counts; 0 reads every query whole, None does as the model's config says.
         threads: threads of the engine; None lets it choose.
         device: ``cpu``, ``cuda`` or ``cuda:N`` for engines that know devices (torch); None for the CPU.
         revision: branch, tag or commit of a hub model.
@@ -71,6 +74,7 @@ class Reranker:
         max_length: int | None = None,
         policy: Policy = "truncate",
         overlap_tokens: int = 80,
+        query_window: int | None = None,
         threads: int | None = None,
         device: str | None = None,
         revision: str | None = None,
@@ -79,11 +83,12 @@ class Reranker:
         self.folder = resolve_model(model, revision=revision)
         self._chunk_documents = _positive("chunk_documents", chunk_documents)
         self._tokenizer = TextTokenizer.from_folder(self.folder)
-        _check_fit(self.folder, self._tokenizer)
+        config = _fitting_config(self.folder, self._tokenizer)
         self.engine = _open_engine(self.folder, engine, threads, device)
         self.max_length = self.engine.max_length
         self.policy = policy
         self.overlap_tokens = overlap_tokens
+        self.query_window = config.query_window if query_window is None else query_window
         self._owns_engine = isinstance(engine, str)
         self._closed = False
         try:
@@ -169,8 +174,8 @@ class Reranker:
     ) -> PairEncoder:
         """The text side of one request, for callers that batch the pairs of several requests themselves.
 
-        What it encodes and packs goes to ``engine.score``; :func:`~tinyrerank.text.pairs.best_pieces` joins
-        the windows.
+        What it encodes and packs goes to ``engine.score``; :func:`~tinyrerank.text.pairs.mean_of_parts` joins
+        the parts of a long query, :func:`~tinyrerank.text.pairs.best_pieces` the windows.
 
         Args:
             max_length: instead of the reranker's.
@@ -188,6 +193,7 @@ class Reranker:
             max_length=self._checked_length(max_length),
             policy=self.policy if policy is None else policy,
             overlap_tokens=self.overlap_tokens if overlap_tokens is None else overlap_tokens,
+            query_window=self.query_window,
             **limits,
         )
 
@@ -239,11 +245,11 @@ class Reranker:
 
         for first_index, encoded in map_ahead(encode, _chunks(pairs, self._chunk_documents)):
             start = time.perf_counter()
-            piece_logits = []
+            found = []
             for pack in encoder.pack(encoded, max_tokens=_PACK_TOKENS):
-                piece_logits.append(self.engine.score(pack.ids, pack.cu_seqlens))
+                found.append(self.engine.score(pack.ids, pack.cu_seqlens))
                 clock.tokens += len(pack.ids)
-            logits, winners = best_pieces(encoded, np.concatenate(piece_logits))
+            logits, winners = best_pieces(encoded, mean_of_parts(encoded, np.concatenate(found)))
             clock.score_s += time.perf_counter() - start
             if not np.isfinite(logits).all():
                 at = int(np.argmin(np.isfinite(logits)))
@@ -311,8 +317,8 @@ def _open_engine(folder: Path, engine: str | Engine, threads: int | None, device
     return engine
 
 
-def _check_fit(folder: Path, tokenizer: TextTokenizer) -> None:
-    """Whether weights and tokenizer of a folder make a reranker."""
+def _fitting_config(folder: Path, tokenizer: TextTokenizer) -> ModelConfig:
+    """The config of a folder whose weights and tokenizer make a reranker."""
     weights = load_weights(folder)
     if weights.n_labels != 1:
         raise ModelError(
@@ -323,6 +329,7 @@ def _check_fit(folder: Path, tokenizer: TextTokenizer) -> None:
             f"{folder}: tokenizer.json has {tokenizer.vocab_size} ids, but the weights have"
             f" {weights.config.vocab_size} rows: the two do not belong together"
         )
+    return weights.config
 
 
 def _checked_query(query: object) -> str:

@@ -74,7 +74,8 @@ async def running(
     gate = Gate(load_engine(folder, threads=1)) if gated else None
     if gate is not None:
         gate.open.set()  # for the first pair
-    reranker = Reranker(folder, engine=gate) if gate is not None else Reranker(folder, threads=1)
+    engine: dict[str, Any] = {"threads": 1} if gate is None else {"engine": gate}
+    reranker = Reranker(folder, query_window=settings.query_window, **engine)
     models = Models(
         [ServedModel(DEFAULT_NAME, reranker, 0)], [(alias, DEFAULT_NAME) for alias in DEFAULT_ALIASES]
     )

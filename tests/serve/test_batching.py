@@ -68,6 +68,21 @@ def test_windows_of_a_long_document_are_computed_in_several_batches_with_the_lib
     talk(scene, batch_tokens=200)
 
 
+def test_a_long_query_is_read_in_parts_with_the_librarys_result(talk: Talk) -> None:
+    async def scene(client: httpx.AsyncClient, service: Service) -> None:
+        texts = ["the moon pulls the sea toward it " * 20, "bread " * 30, "short"]
+        asked = {"query": "the moon pulls the sea toward it " * 3, "policy": "window", "max_length": 64}
+        response = await client.post("/v1/rerank", json=body(texts, **asked))
+        reranker = service.models.default.reranker
+        assert reranker.query_window == 8
+        found = reranker.rank(str(asked["query"]), texts, policy="window", max_length=64)
+        assert max(hit.receipt.windows for hit in found) > 1
+        assert scores(response) == {hit.index: hit.logit for hit in found}
+        assert response.json()["usage"]["total_tokens"] == found.timings.tokens
+
+    talk(scene, batch_tokens=200, query_window=8)
+
+
 def test_a_thousand_documents_in_a_small_queue_all_come_back(talk: Talk) -> None:
     async def scene(client: httpx.AsyncClient, service: Service) -> None:
         texts = [f"tide number {i} " * (i % 7) for i in range(1000)]

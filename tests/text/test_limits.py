@@ -69,9 +69,37 @@ def test_a_query_is_cut_only_where_the_caller_says_so_and_counted() -> None:
     with pytest.raises(TooLongError):
         encoder().head(query)
     head = encoder(max_query_tokens=4).head(query)
-    assert head.ids.tolist() == [0, *TINY.encode([query])[0].ids[:4], 2, 2]
+    assert head.parts[0].tolist() == [0, *TINY.encode([query])[0].ids[:4], 2, 2]
     assert head.cut == len(TINY.encode([query])[0]) - 4
     assert encoder(max_query_tokens=100).head(QUERY).cut == 0
+
+
+@settings(deadline=None)
+@given(WORDS.map(" ".join), st.integers(1, 12))
+def test_a_long_query_is_read_in_even_parts_that_lose_nothing(query: str, window: int) -> None:
+    ids = TINY.encode([query])[0].ids
+    reader = PairEncoder(TINY, max_length=200, query_window=window)
+    pair = reader.encode([(query, "the sea")])[0]
+    parts = [part[1:-2].tolist() for part in pair.head.parts]
+    assert [token for part in parts for token in part] == list(ids)
+    assert max(map(len, parts)) <= window
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    assert len(parts) == max(1, -(-len(ids) // window))
+    inputs = [len(pack.ids) for pack in reader.pack([pair], max_tokens=1)]
+    assert len(inputs) == len(parts)
+    assert reader.costs(pair) == (sum(inputs),)
+
+
+def test_parts_of_a_query_leave_more_room_for_the_document() -> None:
+    query, text = "the moon " * 4, "the sea " * 30
+    whole, parts = (encoder(query_window=window).encode([(query, text)])[0] for window in (0, 4))
+    assert parts.tokens_read - whole.tokens_read == len(TINY.encode([query])[0]) - 4
+
+
+@pytest.mark.parametrize("value", [-1, 1.5, True, "3"])
+def test_a_query_window_is_a_whole_number_from_0(value: object) -> None:
+    with pytest.raises(InputError, match="query_window"):
+        encoder(query_window=value)
 
 
 @pytest.mark.parametrize("name", ["max_document_tokens", "max_query_tokens", "max_windows"])

@@ -13,7 +13,7 @@ from tokenizers import Encoding
 
 from conftest import tiny_tokenizer
 from tinyrerank.errors import InputError, TooLongError
-from tinyrerank.text.pairs import EncodedPair, PairEncoder, best_pieces, document_text
+from tinyrerank.text.pairs import EncodedPair, PairEncoder, best_pieces, document_text, mean_of_parts
 from tinyrerank.text.plain import Tokens
 from tinyrerank.text.tokenizer import TextTokenizer
 from tinyrerank.text.windows import windows
@@ -180,6 +180,25 @@ def test_a_pair_gets_the_logit_of_its_best_piece(logits: list[list[float]]) -> N
     best, winners = best_pieces(pairs, flat)
     assert best.tolist() == [max(own) for own in logits]
     assert winners == [own.index(max(own)) for own in logits]
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 60)), min_size=1, max_size=6))
+def test_every_piece_gets_the_mean_over_the_parts_of_its_query(sizes: list[tuple[int, int]]) -> None:
+    encoder = PairEncoder(TINY, max_length=16, policy="window", overlap_tokens=2, query_window=5)
+    pairs = encoder.encode([("tide " * min(q, 8), "sea " * d) for q, d in sizes])
+    values = np.random.default_rng(0).normal(size=1000).astype(np.float32)
+    expected, at = [], 0
+    for pair in pairs:
+        for _ in pair.pieces:
+            expected.append(values[at : at + len(pair.head.parts)].mean(dtype=np.float64))
+            at += len(pair.head.parts)
+    assert len(sequences(encoder, pairs)) == at
+    np.testing.assert_allclose(mean_of_parts(pairs, values[:at]), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_nan_in_any_part_of_a_query_stays() -> None:
+    pairs = PairEncoder(TINY, max_length=100, query_window=1).encode([("tide tide", "sea")])
+    assert np.isnan(mean_of_parts(pairs, np.array([np.nan, 1.0], dtype=np.float32))).all()
 
 
 def test_nan_in_any_piece_is_not_hidden_by_the_maximum() -> None:

@@ -84,6 +84,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--max-length", type=int, metavar="N", help="tokens read of query and document (default: the model's)"
     )
     add("--policy", choices=get_args(Policy), default="truncate", help=_POLICY)
+    add(
+        "--query-window",
+        type=int,
+        metavar="N",
+        help="read longer queries in parts (default: the model's own)",
+    )
     add("--threads", type=int, metavar="N", help="threads (default: all cores this process may use)")
     add("--out", type=Path, metavar="DIR", help="output folder (default: runs/evaluate/MODEL)")
     add("--json", action="store_true", help="print results as JSON, without the values of single queries")
@@ -142,6 +148,7 @@ def _model(args: argparse.Namespace) -> list[System]:
         engine=args.engine,
         max_length=args.max_length,
         policy=args.policy,
+        query_window=args.query_window,
         threads=args.threads,
     )
     label = Path(args.model).resolve().name if args.model else reranker.folder.name

@@ -86,6 +86,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     model.add_argument(
         "--max-length", type=int, metavar="TOKENS", help="longest pair to read (default: the model's)"
     )
+    model.add_argument(
+        "--query-window",
+        type=int,
+        metavar="TOKENS",
+        help="read a longer query in even parts and take the mean of their scores; 0 reads it whole (default:"
+        " as the model's config says)",
+    )
     model.add_argument("--threads", type=int, metavar="N", help="threads (default: one a usable core)")
 
     reading = parser.add_argument_group("reading")
@@ -127,7 +134,12 @@ def open_reranker(args: argparse.Namespace) -> Reranker:
     from tinyrerank import Reranker
 
     return Reranker(
-        args.model, engine=args.engine, max_length=args.max_length, policy=args.policy, threads=args.threads
+        args.model,
+        engine=args.engine,
+        max_length=args.max_length,
+        policy=args.policy,
+        query_window=args.query_window,
+        threads=args.threads,
     )
 
 
@@ -192,6 +204,7 @@ def settings(reranker: Reranker) -> dict[str, Any]:
         "policy": reranker.policy,
         "max_length": reranker.max_length,
         "overlap_tokens": reranker.overlap_tokens,
+        "query_window": reranker.query_window,
     }
 
 

@@ -115,6 +115,7 @@ def reranker_system(reranker: Reranker, label: str) -> System:
         "max_length": reranker.max_length,
         "policy": reranker.policy,
         "overlap_tokens": reranker.overlap_tokens if reranker.policy == "window" else None,
+        "query_window": reranker.query_window,
         "tinyrerank": __version__,
     }
     return System(label, identity, scorer, cut=scorer.cut, max_length=reranker.max_length)

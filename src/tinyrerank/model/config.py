@@ -31,6 +31,8 @@ class ModelConfig:
         hidden_dropout: dropout after embeddings, attention output and inside the feed-forward.
         classifier_dropout: dropout before the classifier.
         quantized: whether the weights file holds int8 matrices with scales.
+        query_window: a longer query is read in even parts of at most this many tokens, and the mean of their
+            logits counts; 0 reads every query whole. Our own field: official folders have none.
     """
 
     vocab_size: int = 61056
@@ -45,6 +47,7 @@ class ModelConfig:
     hidden_dropout: float = 0.1
     classifier_dropout: float = 0.1
     quantized: bool = False
+    query_window: int = 0
 
     @property
     def head_size(self) -> int:
@@ -59,10 +62,11 @@ class ModelConfig:
             ModelError: a field is missing, of the wrong kind, or describes another architecture.
         """
 
-        def integer(key: str, default: int | None = None) -> int:
+        def integer(key: str, default: int | None = None, least: int = 1) -> int:
             value = raw.get(key, default)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ModelError(f"{where}: {key} must be a positive integer, not {value!r}")
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                kind = "a positive integer" if least else "an integer from 0"
+                raise ModelError(f"{where}: {key} must be {kind}, not {value!r}")
             return value
 
         def dropout(key: str, default: float) -> float:
@@ -108,6 +112,7 @@ class ModelConfig:
             hidden_dropout=hidden_dropout,
             classifier_dropout=dropout("classifier_dropout", hidden_dropout),
             quantized=quantization is not None,
+            query_window=integer("query_window", 0, least=0),
         )
 
     @classmethod
@@ -157,6 +162,8 @@ class ModelConfig:
         }
         if self.quantized:
             raw["quantization_config"] = dict(_QUANTIZATION)
+        if self.query_window:
+            raw["query_window"] = self.query_window
         return raw
 
     def __repr__(self) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from tinyrerank.reranker import Reranker
 from tinyrerank.serve.lanes import Item, Lanes, Part, Taken
 from tinyrerank.serve.request import Outcome, Problem
-from tinyrerank.text.pairs import EncodedPair
+from tinyrerank.text.pairs import EncodedPair, mean_of_parts
 
 _PACK_TOKENS = 65_536
 _FAILED = Problem("engine_failed", "the engine failed on this document; the server's log says why")
@@ -132,7 +132,8 @@ class Batcher:
         """Put the logits of all parts into their items; none of them, if the engine fails."""
         pairs = [_pair(part) for part in parts]
         packs = self._packer.pack(pairs, max_tokens=_PACK_TOKENS)
-        logits = [logit for pack in packs for logit in self._engine.score(pack.ids, pack.cu_seqlens).tolist()]
+        found = [self._engine.score(pack.ids, pack.cu_seqlens) for pack in packs]
+        logits = mean_of_parts(pairs, np.concatenate(found)).tolist() if found else []
         at = 0
         for part in parts:
             n = part.end - part.first

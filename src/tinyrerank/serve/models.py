@@ -118,6 +118,7 @@ def load_model(name: str, source: str | None, settings: Settings, *, threads: in
         max_length=settings.max_length,
         policy=settings.policy,  # type: ignore[arg-type]  # Settings checks it
         overlap_tokens=settings.overlap_tokens,
+        query_window=settings.query_window,
     )
     return ServedModel(name, reranker, int(time.time()))
 

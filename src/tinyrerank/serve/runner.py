@@ -188,7 +188,14 @@ class Runner:
         windows = (reading.policy or reranker.policy) == "window"
         limit = math.inf if windows else reading.max_length or reranker.max_length
         per_char = 1.0 / self._chars_per_token
-        lengths = [(len(query) + len(text)) * per_char + _SPECIALS for _, (query, text) in pairs]
+        part = reranker.query_window
+
+        def tokens(query: str, text: str) -> float:
+            n_query = len(query) * per_char
+            n_parts = max(1, math.ceil(n_query / part)) if part else 1
+            return n_query + n_parts * (len(text) * per_char + _SPECIALS)
+
+        lengths = [tokens(query, text) for _, (query, text) in pairs]
         computed = sum(min(limit, tokens) for tokens in lengths)
         return int(computed + (sum(lengths) - computed) * _TOKENIZING_COST)
 
@@ -254,8 +261,7 @@ class Runner:
                     waiter.fail(_told(pair, position))
                 continue
             item.pair = pair
-            around = len(pair.head.ids) + encoder.tail_tokens
-            item.costs = tuple(around + len(piece) for piece in pair.pieces)
+            item.costs = encoder.costs(pair)
             ready.append(item)
         self._learn(pairs, sum(item.tokens for item in ready))
         for item in ready:

@@ -118,6 +118,12 @@ class Settings:
         choices=get_args(Policy),
     )
     overlap_tokens: int = _setting(80, "tokens that neighbouring windows share", _whole, minimum=0)
+    query_window: int | None = _setting(
+        None,
+        "longer queries are read in even parts (default: as the model says; 0: whole)",
+        _whole,
+        minimum=0,
+    )
     batch_tokens: int = _setting(
         8192,
         "tokens computed in one go. More makes small requests wait longer for large ones, and the native"

@@ -1,6 +1,6 @@
 """Pairs of query and document as packed token ids, under one of three policies for long documents.
 
-Only the document ever gives way:
+Only the document ever gives way to a limit:
 
 ``truncate``
     the document's first tokens are read, as many as fit;
@@ -8,12 +8,16 @@ Only the document ever gives way:
     overlapping windows over the document become one model input each; the best one gives the score;
 ``refuse``
     a pair that does not fit is an error.
+
+A query of more than ``query_window`` tokens is read in even parts, each beside all that is read of the
+document; the mean of their logits is the pair's. Models that learned on short queries rank better so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -69,17 +73,22 @@ def document_text(document: object, index: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class QueryHead:
-    """The beginning of every pair of one query.
+    """The beginnings of the model inputs of one query.
 
     Attributes:
-        ids: ``<s> query </s></s>``, shape (tokens,), int32.
-        room: document tokens that fit after it.
+        parts: ``<s> part </s></s>`` for each part of the query, mostly one; shapes (tokens,), int32.
+        room: document tokens that fit after the longest.
         cut: query tokens that were left out, because the caller allows only so many.
     """
 
-    ids: NDArray[np.int32]
+    parts: tuple[NDArray[np.int32], ...]
     room: int
     cut: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all parts, specials included."""
+        return sum(map(len, self.parts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +97,7 @@ class EncodedPair:
 
     Attributes:
         head: the query's side.
-        pieces: document tokens of each model input, one array a window.
+        pieces: document tokens, one array a window; each stands beside every part of the query.
         spans: characters of the document's text that each piece stands for.
         tokens_read: document tokens in all pieces together, overlaps counted once.
         tokens_total: tokens of the document.
@@ -131,6 +140,7 @@ class PairEncoder:
         max_document_tokens: tokens of a document that may be read, under any policy; None for all.
         max_query_tokens: tokens of a query that are read; None for all.
         max_windows: windows over a long document under ``window``; None for as many as it needs.
+        query_window: tokens of a query from which on it is read in even parts; 0 reads it whole.
         side: the end that a document loses when it is cut.
 
     Raises:
@@ -147,6 +157,7 @@ class PairEncoder:
         max_document_tokens: int | None = None,
         max_query_tokens: int | None = None,
         max_windows: int | None = None,
+        query_window: int = 0,
         side: Literal["left", "right"] = "right",
     ) -> None:
         self._specials = len(tokenizer.template)
@@ -159,6 +170,10 @@ class PairEncoder:
             raise InputError(f"policy is {policy!r}; known: {', '.join(POLICIES)}")
         if not _is_int(overlap_tokens) or overlap_tokens < 0:
             raise InputError(f"overlap_tokens is {overlap_tokens!r}; give a whole number from 0")
+        if not _is_int(query_window) or query_window < 0:
+            raise InputError(
+                f"query_window is {query_window!r}; give a whole number from 0, which reads it whole"
+            )
         for name, limit in (
             ("max_document_tokens", max_document_tokens),
             ("max_query_tokens", max_query_tokens),
@@ -175,13 +190,14 @@ class PairEncoder:
         self._max_document_tokens = max_document_tokens
         self._max_query_tokens = max_query_tokens
         self._max_windows = max_windows
+        self._query_window = query_window
         self._side = side
         self._heads: dict[str, QueryHead] = {}
 
-    @property
-    def tail_tokens(self) -> int:
-        """Special tokens after every document."""
-        return len(self._tokenizer.template.after)
+    def costs(self, pair: EncodedPair) -> tuple[int, ...]:
+        """Tokens that the engine reads for each piece of a document, all parts of the query together."""
+        head, tail = pair.head, len(self._tokenizer.template.after)
+        return tuple(head.tokens + len(head.parts) * (len(piece) + tail) for piece in pair.pieces)
 
     def head(self, query: str) -> QueryHead:
         """Encode a query, or recall it.
@@ -220,15 +236,14 @@ class PairEncoder:
         parts: list[NDArray[np.int32]] = []
         lengths: list[int] = []
         n_tokens = 0
-        for pair in pairs:
-            for piece in pair.pieces:
-                length = len(pair.head.ids) + len(piece) + len(tail)
-                if parts and n_tokens + length > max_tokens:
-                    yield _packed(parts, lengths)
-                    parts, lengths, n_tokens = [], [], 0
-                parts += (pair.head.ids, piece, tail)
-                lengths.append(length)
-                n_tokens += length
+        for head, piece in ((h, piece) for pair in pairs for piece in pair.pieces for h in pair.head.parts):
+            length = len(head) + len(piece) + len(tail)
+            if parts and n_tokens + length > max_tokens:
+                yield _packed(parts, lengths)
+                parts, lengths, n_tokens = [], [], 0
+            parts += (head, piece, tail)
+            lengths.append(length)
+            n_tokens += length
         if parts:
             yield _packed(parts, lengths)
 
@@ -258,8 +273,14 @@ class PairEncoder:
                 limit=self._max_length,
             )
         template = self._tokenizer.template
-        ids = np.array([*template.before, *query.ids[:n_tokens], *template.between], dtype=np.int32)
-        return QueryHead(ids, self._max_length - n_tokens - self._specials, len(query) - n_tokens)
+        n_parts = -(-n_tokens // self._query_window) if self._query_window and n_tokens else 1
+        ends = [n_tokens * part // n_parts for part in range(n_parts + 1)]
+        parts = tuple(
+            np.array([*template.before, *query.ids[start:end], *template.between], dtype=np.int32)
+            for start, end in pairwise(ends)
+        )
+        longest = max(end - start for start, end in pairwise(ends))
+        return QueryHead(parts, self._max_length - longest - self._specials, len(query) - n_tokens)
 
     def _pair(self, head: QueryHead, text: str, document: Encoding | Tokens, index: int) -> EncodedPair:
         n_tokens = len(document)
@@ -291,6 +312,24 @@ class PairEncoder:
         )
 
 
+def mean_of_parts(pairs: Sequence[EncodedPair], logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """One logit for each piece of a document: the mean over the parts of its query.
+
+    Args:
+        pairs: encoded pairs.
+        logits: of all model inputs in the order of :meth:`PairEncoder.pack`.
+
+    Returns:
+        Logits, shape (n_pieces,), the pieces of all pairs in order.
+    """
+    n_parts = np.repeat([len(pair.head.parts) for pair in pairs], [len(pair.pieces) for pair in pairs])
+    if len(n_parts) == len(logits):
+        return logits
+    starts = np.cumsum(n_parts) - n_parts
+    means: NDArray[np.float32] = (np.add.reduceat(logits, starts) / n_parts).astype(np.float32)
+    return means
+
+
 def best_pieces(
     pairs: Sequence[EncodedPair], logits: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], list[int]]:
@@ -298,7 +337,7 @@ def best_pieces(
 
     Args:
         pairs: encoded pairs, shape (n,).
-        logits: of their pieces in the order of :meth:`PairEncoder.pack`, shape (n_pieces,).
+        logits: of their pieces, shape (n_pieces,); see :func:`mean_of_parts`.
 
     Returns:
         Logits, shape (n,), NaN where a piece has NaN; and the number of the winning piece within each

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ def export(recipe: Recipe, data: Path, work: Path, out: Path) -> None:
     tokenizer = Tokenizer.from_file(str(work / "tokenizer.json"))
     finished = recipe.rank[-1].quantize_share > 0
     shipped = weights if finished else balanced(weights, calibration_pairs(tokenizer))
+    shipped = replace(shipped, config=replace(shipped.config, query_window=recipe.query_window))
     shipped.to_int8().save(out)
     tokenizer.save(str(out / "tokenizer.json"), pretty=False)  # a compact file loads faster
     manifest = make_manifest(recipe, data, work, out, weights)

@@ -212,6 +212,7 @@ class Recipe:
         teacher: who labels them.
         hidden: hidden-state distillation.
         rank: ranking distillation, round after round.
+        query_window: goes into the finished model's config: longer queries are read in parts.
     """
 
     name: str = "model"
@@ -224,6 +225,7 @@ class Recipe:
     teacher: list[TeacherRecipe] = field(default_factory=list)
     hidden: StageRecipe = field(default_factory=StageRecipe)
     rank: list[StageRecipe] = field(default_factory=lambda: [StageRecipe()])
+    query_window: int = 0
 
 
 def load_recipe(path: Path) -> Recipe:

@@ -51,3 +51,12 @@ def test_a_run_on_its_own_has_three_steps() -> None:
     card = model_card(alone)
     assert "3. Ranking distillation" in card
     assert "4." not in card.split("## Data")[0].replace("0.", "")
+
+
+@pytest.mark.parametrize(("window", "said"), [(0, False), (64, True)])
+def test_the_card_says_how_long_queries_are_read(window: int, said: bool) -> None:
+    card = model_card(
+        manifest(Recipe(query_window=window), ["boolq"])
+        | {"stages": {**manifest(Recipe(), [])["stages"], "hidden": {"seconds": 1}}}
+    )
+    assert ("A query of more than 64 tokens is read in even parts" in card) == said

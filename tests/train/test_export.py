@@ -14,7 +14,7 @@ from tinyrerank.train.recipe import Recipe, StageRecipe
 
 pytest.importorskip("torch", reason="training needs the train extra")
 
-from tinyrerank.train.export import export  # noqa: E402
+from tinyrerank.train.export import export
 
 
 @pytest.mark.parametrize("query_window", [0, 3])

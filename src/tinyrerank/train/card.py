@@ -43,7 +43,7 @@ pipeline_tag: text-ranking
 
 A cross-encoder that scores how well a document answers a query: JinaBERT with {layers} layers, hidden
 size {hidden}, GEGLU, symmetric ALiBi, {parameters:,} parameters, up to {length:,} tokens. Matrices are stored
-as int8 with a scale a row. This card was written by the training run from `manifest.json` beside it.
+as int8 with a scale a row. {reading}This card was written by the training run from `manifest.json` beside it.
 
 ## How it was trained
 
@@ -97,6 +97,7 @@ def model_card(manifest: dict[str, Any]) -> str:
         layers=len(goes[0]["recipe"]["warm_start"]["layers"]),
         hidden=384,
         length=8192,
+        reading=_reading(manifest["recipe"].get("query_window", 0)),
         parameters=manifest["parameters"],
         steps="\n".join(f"{n}. {step}" for n, step in enumerate(steps, 1)),
         cpu=manifest["machine"]["cpu"],
@@ -107,6 +108,15 @@ def model_card(manifest: dict[str, Any]) -> str:
         teacher_rule=" --- |" if fused else "",
         held_out="\n".join(rows),
     ) + "".join(f"\n{note}\n" for note in notes)
+
+
+def _reading(query_window: int) -> str:
+    if not query_window:
+        return ""
+    return (
+        f"A query of more than {query_window} tokens is read in even parts\n(`query_window` in `config.json`),"
+        " and the mean of their logits counts. "
+    )
 
 
 def _goes(manifest: dict[str, Any]) -> list[dict[str, Any]]:

@@ -114,8 +114,8 @@ def _reading(query_window: int) -> str:
     if not query_window:
         return ""
     return (
-        f"A query of more than {query_window} tokens is read in even parts\n(`query_window` in `config.json`),"
-        " and the mean of their logits counts. "
+        f"A query of more than {query_window} tokens is\nread in even parts, and the mean of their logits counts"
+        " (`query_window` in `config.json`). "
     )
 
 

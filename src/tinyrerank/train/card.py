@@ -43,8 +43,8 @@ pipeline_tag: text-ranking
 
 A cross-encoder that scores how well a document answers a query: JinaBERT with {layers} layers, hidden
 size {hidden}, GEGLU, symmetric ALiBi, {parameters:,} parameters, up to {length:,} tokens. Matrices are stored
-as int8 with a scale a row. {reading}This card was written by the training run from `manifest.json` beside it.
-
+as int8 with a scale a row. This card was written by the training run from `manifest.json` beside it.
+{reading}
 ## How it was trained
 
 {steps}
@@ -113,10 +113,8 @@ def model_card(manifest: dict[str, Any]) -> str:
 def _reading(query_window: int) -> str:
     if not query_window:
         return ""
-    return (
-        f"A query of more than {query_window} tokens is\nread in even parts, and the mean of their logits counts"
-        " (`query_window` in `config.json`). "
-    )
+    how = "is read in even parts (`query_window` in `config.json`), and\nthe mean of their logits counts.\n"
+    return f"\nA query of more than {query_window} tokens {how}"
 
 
 def _goes(manifest: dict[str, Any]) -> list[dict[str, Any]]:

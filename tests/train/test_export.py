@@ -35,6 +35,8 @@ def test_the_folder_is_int8_and_carries_the_recipes_query_window(
     export(recipe, tmp_path, tmp_path, tmp_path / "out")
     config = ModelConfig.from_folder(tmp_path / "out")
     assert (config.quantized, config.query_window) == (True, query_window)
-    with Reranker(tmp_path / "out", threads=1) as reranker:
-        assert reranker.query_window == query_window
-        assert len(reranker.rank("the moon tide sea", ["the moon", "bread"])) == 2
+    assert ModelConfig.from_folder(tmp_path / "rank-1").quantized is False
+    for folder in ("out", "rank-1"):
+        with Reranker(tmp_path / folder, threads=1) as reranker:
+            assert reranker.query_window == query_window
+            assert len(reranker.rank("the moon tide sea", ["the moon", "bread"])) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -26,19 +27,24 @@ def export(recipe: Recipe, data: Path, work: Path, out: Path) -> None:
     Args:
         recipe: the run's recipe.
         data: the data folder that the run read, for the hashes of its files.
-        work: the run's folder: float32 weights in the last ``rank-N/``, and ``log.json`` of all stages.
+        work: the run's folder: float32 weights in the last ``rank-N/``, which becomes a whole model folder,
+            and ``log.json`` of all stages.
         out: gets config.json, model.safetensors (int8), tokenizer.json, manifest.json and README.md.
     """
-    weights = load_weights(work / f"rank-{len(recipe.rank)}")
+    trained = work / f"rank-{len(recipe.rank)}"
+    weights = load_weights(trained)
+    weights = replace(weights, config=replace(weights.config, query_window=recipe.query_window))
     tokenizer = Tokenizer.from_file(str(work / "tokenizer.json"))
     finished = recipe.rank[-1].quantize_share > 0
     shipped = weights if finished else balanced(weights, calibration_pairs(tokenizer))
-    shipped = replace(shipped, config=replace(shipped.config, query_window=recipe.query_window))
     shipped.to_int8().save(out)
     tokenizer.save(str(out / "tokenizer.json"), pretty=False)  # a compact file loads faster
     manifest = make_manifest(recipe, data, work, out, weights)
     manifest["rounding"] = "quantization-aware finish" if finished else "balanced feed-forward channels"
     (out / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    weights.save(trained)
+    for name in ("tokenizer.json", "manifest.json"):  # the float32 form, too, is a folder to start from
+        shutil.copyfile(out / name, trained / name)
     (out / "README.md").write_text(model_card(manifest), encoding="utf-8")
 
 

@@ -1,10 +1,10 @@
-"""The model beside what it was before (weights, or a setting) and the bi-encoder, on the same drawn queries of every set.
+"""The model beside what it was before and the bi-encoder, on the same drawn queries of every set.
 
     tinyrerank evaluate SET... --queries 30 --out runs/sample/new --list-weight 0.3
-    tinyrerank evaluate SET... --queries 30 --out runs/sample/old --list-weight 0.3 [--model OLD_FOLDER | --query-window 0]
+    tinyrerank evaluate SET... --queries 30 --out runs/sample/old --list-weight 0.3 --model OLD_FOLDER
     python benchmarks/quality_sample.py runs/sample/new runs/sample/old [--full docs/results/tiny-en]
 
-The cosine's values are taken from the full evaluation, query by query: it does not change with our weights.
+*Before* may be other weights, or a setting (``--query-window 0``). The cosine's values are taken from the full evaluation, query by query: it does not change with our weights.
 The two evaluations are kept in docs/results/tiny-en-sample; the table goes into docs/quality.md, between
 ``<!-- sample -->`` and ``<!-- /sample -->``.
 """

@@ -4,8 +4,9 @@
     tinyrerank evaluate SET... --queries 30 --out runs/sample/old --list-weight 0.3 --model OLD_FOLDER
     python benchmarks/quality_sample.py runs/sample/new runs/sample/old [--full docs/results/tiny-en]
 
-*Before* may be other weights, or a setting (``--query-window 0``). The cosine's values are taken from the full evaluation, query by query: it does not change with our weights.
-The two evaluations are kept in docs/results/tiny-en-sample; the table goes into docs/quality.md, between
+*Before* may be other weights, or a setting (``--query-window 0``). The cosine's values are taken from the
+full evaluation, query by query: it does not change with our weights. The two evaluations are kept in
+docs/results/tiny-en-sample; the table goes into docs/quality.md, between
 ``<!-- sample -->`` and ``<!-- /sample -->``.
 """
 

@@ -238,26 +238,6 @@ def test_sampling_keeps_references_right_and_every_group_in(data: Path, seed: in
         assert {small.passages[p] for p in query.negatives} <= {whole.passages[p] for p in old.negatives}
 
 
-def test_more_queries_bring_no_passages_and_change_nothing_else(data: Path) -> None:
-    sampled = replace(RECIPE, max_queries=20, max_passages=200, dev=["dev-set"])
-    few, many = (build_pool(replace(sampled, more_queries=n), data, 1) for n in (0, 12))
-    assert many.passages == few.passages
-    assert many.n_trainable == few.n_trainable
-    old = {q.text for q in few.queries}
-    more = [q for q in many.queries if q.text not in old]
-    assert 0 < len(more) <= 12
-    assert [q for q in many.queries if q.text in old] == few.queries
-    whole = build_pool(RECIPE, data, 1)
-    before = {q.text: q for q in whole.queries}
-    answers = {p for q in few.queries if q.held_out for p in q.positives}
-    for query in more:
-        source = before[query.text]
-        assert not query.held_out
-        assert answers.isdisjoint(query.positives)
-        assert {many.passages[p] for p in query.positives} == {whole.passages[p] for p in source.positives}
-        assert {many.passages[p] for p in query.negatives} <= {whole.passages[p] for p in source.negatives}
-
-
 def test_a_seed_gives_one_pool_and_the_disk_gives_it_back(data: Path, tmp_path: Path) -> None:
     recipe = replace(RECIPE, dev=["dev-set"], max_queries=30)
     pool = build_pool(recipe, data, 7)

@@ -155,12 +155,11 @@ def build_pool(recipe: DataRecipe, data: Path, seed: int) -> Pool:
     # A passage may answer several queries, in several sets: none that answers a held-out one is trained on.
     answers = {p for q in queries if q.held_out for p in q.positives}
     queries = [q for q in queries if q.held_out or answers.isdisjoint(q.positives)]
-    everything = queries
     if recipe.max_queries:
         queries = _sample_queries(queries, recipe.max_queries, rng)
     kept = Passages()
     if recipe.max_passages:
-        queries = _sample_passages(passages.texts, kept, queries, listed, recipe, rng, everything)
+        queries = _sample_passages(passages.texts, kept, queries, listed, recipe, rng)
         passages, n_trainable = kept, len(kept.texts)
     for name in recipe.dev:
         queries += _dev(name, data, passages)
@@ -199,12 +198,8 @@ def _sample_passages(
     first: list[int],
     recipe: DataRecipe,
     rng: random.Random,
-    everything: list[Query],
 ) -> list[Query]:
-    """Fill ``kept`` and point the queries at it, as many passages and given negatives as the recipe says.
-
-    Of ``everything``, ``more_queries`` join them: those whose answers, if they have any, are all kept.
-    """
+    """Fill ``kept`` and point the queries at it, as many passages and given negatives as the recipe says."""
     n = recipe.max_passages
     new: dict[int, int] = {}
 
@@ -230,21 +225,7 @@ def _sample_passages(
         if len(kept.texts) >= n:
             break
         move(old)
-    chosen = {q.text for q in queries}
-    more = [
-        Query(
-            q.text,
-            q.source,
-            {new[p]: gain for p, gain in q.positives.items()},
-            [new[p] for p in q.negatives if p in new],
-        )
-        for q in everything
-        if not q.held_out
-        and q.text not in chosen
-        and q.positives.keys() <= new.keys()
-        and not q.source.startswith("synthetic")
-    ]
-    return moved + _even_sample(more, recipe.more_queries, rng)
+    return moved
 
 
 def _labelled(

@@ -43,8 +43,6 @@ class DataRecipe:
             all.
         max_passages: keep those that the queries name, and a sample up to this many; 0 keeps all.
         negatives: given negatives that a query keeps at most where passages are sampled.
-        more_queries: further queries over the sampled passages, evenly from labelled sets and bare ones; they
-            bring no new passages, so they cost teachers next to nothing.
         synth: synthetic queries.
     """
 
@@ -59,7 +57,6 @@ class DataRecipe:
     max_queries: int = 0
     max_passages: int = 0
     negatives: int = 4
-    more_queries: int = 0
     synth: SynthRecipe = field(default_factory=SynthRecipe)
 
 

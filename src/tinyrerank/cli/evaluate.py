@@ -141,16 +141,9 @@ def _model(args: argparse.Namespace) -> list[System]:
 
     if args.model == "none":
         return []
-    from tinyrerank.reranker import Reranker
+    from tinyrerank.cli.rank import open_reranker
 
-    reranker = Reranker(
-        args.model,
-        engine=args.engine,
-        max_length=args.max_length,
-        policy=args.policy,
-        query_window=args.query_window,
-        threads=args.threads,
-    )
+    reranker = open_reranker(args)
     label = Path(args.model).resolve().name if args.model else reranker.folder.name
     return [reranker_system(reranker, label)]
 

@@ -140,7 +140,7 @@ class PairEncoder:
         max_document_tokens: tokens of a document that may be read, under any policy; None for all.
         max_query_tokens: tokens of a query that are read; None for all.
         max_windows: windows over a long document under ``window``; None for as many as it needs.
-        query_window: tokens of a query from which on it is read in even parts; 0 reads it whole.
+        query_window: tokens of a query beyond which it is read in even parts; 0 reads it whole.
         side: the end that a document loses when it is cut.
 
     Raises:

@@ -81,6 +81,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add("--list-weight", type=float, metavar="W", help=_LIST_WEIGHT)
     add("--engine", default="auto", help="auto, or one that `tinyrerank doctor` lists (default: auto)")
     add(
+        "--device",
+        metavar="D",
+        help="cuda or cuda:N computes on a GPU, with the engine torch (default: the CPU)",
+    )
+    add(
         "--max-length", type=int, metavar="N", help="tokens read of query and document (default: the model's)"
     )
     add("--policy", choices=get_args(Policy), default="truncate", help=_POLICY)

@@ -77,6 +77,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     model.add_argument("--model", metavar="FOLDER", help="model folder or hub name (default: the embedded)")
     model.add_argument("--engine", default="auto", help="one that `tinyrerank doctor` lists (default: auto)")
     model.add_argument(
+        "--device", metavar="D", help="cuda or cuda:N: a GPU, with the engine torch (default: CPU)"
+    )
+    model.add_argument(
         "--policy",
         choices=get_args(Policy),
         default="truncate",
@@ -140,6 +143,7 @@ def open_reranker(args: argparse.Namespace) -> Reranker:
         policy=args.policy,
         query_window=args.query_window,
         threads=args.threads,
+        device=args.device,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,10 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tinyrerank.progress import Progress
 from tinyrerank.train.pool import Pool
 from tinyrerank.train.recipe import MineRecipe
+from tinyrerank.train.synth import ASKS_FOR_OTHERS
 from tinyrerank.train.tokens import Flat
+
+_GIVEN_POSITIVES, _GIVEN_NEGATIVES = 2, 4
 
 
 @dataclass(slots=True)
@@ -93,11 +96,11 @@ class Bm25:
         """Scores (L, K) of lists over the best score that any passage has for the query; 0 at padding."""
         out = np.zeros(candidate.shape, dtype=np.float32)
         for start in range(0, len(query), batch):
-            scores = self._of(queries, query[start : start + batch].astype(np.int64)).T.cpu().numpy()
-            rows = candidate[start : start + batch].astype(np.int64)
-            found = np.take_along_axis(scores, rows.clip(min=0), axis=1)
-            best = np.maximum(scores.max(axis=1, keepdims=True), 1e-6)
-            out[start : start + batch] = np.where(rows >= 0, found / best, 0)
+            scores = self._of(queries, query[start : start + batch].astype(np.int64))  # (n, batch)
+            rows = torch.from_numpy(candidate[start : start + batch].astype(np.int64)).to(self.device)
+            found = scores.gather(0, rows.clamp(min=0).T).T
+            best = scores.amax(dim=0).clamp(min=1e-6)[:, None]
+            out[start : start + batch] = torch.where(rows >= 0, found / best, 0.0).cpu().numpy()
         return out
 
     def top(self, queries: Flat, depth: int, batch: int = 256) -> Iterator[tuple[int, NDArray[np.int64]]]:
@@ -139,40 +142,45 @@ def mine(
         Lists without teacher scores; given positives are labelled 1, everything else of a query with real
         positives 0 until :func:`doubt` looks at it, everything else NaN.
     """
-    rng = np.random.default_rng(seed)
-    width = recipe.length
-    candidate = np.full((len(numbers), width), -1, dtype=np.int32)
-    label = np.full((len(numbers), width), np.nan, dtype=np.float32)
-    progress = Progress(len(numbers), "lists", name="mine")
+    rng, chooser = np.random.default_rng(seed), random.Random(seed)
+    width, n = recipe.length, len(numbers)
+    given = np.full((n, _GIVEN_POSITIVES + _GIVEN_NEGATIVES), -1, dtype=np.int32)
+    itself = np.full((n, 1), -1, dtype=np.int32)  # a passage that asks for others like it
     for row, number in enumerate(numbers):
         query = pool.queries[number]
-        positives = list(query.positives)
-        given = list(query.negatives)
-        rng.shuffle(positives)
-        rng.shuffle(given)
-        chosen = dict.fromkeys(positives[:2] + given[:4])
-        chosen |= dict.fromkeys(
-            _draw(dense[row], recipe.dense, rng) + _draw(lexical[row], recipe.lexical, rng)
-        )
-        chosen |= dict.fromkeys(rng.integers(0, pool.n_trainable, width).tolist())
-        if query.source == "synthetic passage":
-            for itself in query.positives:
-                chosen.pop(itself, None)
-        take = list(chosen)
-        if len(take) > width:
-            take = take[: width - recipe.chance] + take[len(take) - recipe.chance :]
-        candidate[row, : len(take)] = take
+        chosen = chooser.sample(list(query.positives), min(_GIVEN_POSITIVES, len(query.positives)))
+        if query.source in ASKS_FOR_OTHERS:
+            itself[row], chosen = chosen[0], []
+        chosen += chooser.sample(query.negatives, min(_GIVEN_NEGATIVES, len(query.negatives)))
+        given[row, : len(chosen)] = chosen
+    drawn = rng.integers(0, pool.n_trainable, (n, width), dtype=np.int32)
+    found = np.concatenate(
+        [given, _draw(dense, recipe.dense, rng), _draw(lexical, recipe.lexical, rng), drawn], axis=1
+    )
+    found[found == itself] = -1
+    for column in range(1, found.shape[1]):
+        again = (found[:, :column] == found[:, column : column + 1]).any(axis=1)
+        found[again, column] = -1
+    found = np.take_along_axis(found, (found < 0).argsort(axis=1, kind="stable"), axis=1)
+    n_found, place = (found >= 0).sum(axis=1, keepdims=True), np.arange(width)
+    # Where more were found than a list holds, the last places stay chance's.
+    by_chance = (place >= width - recipe.chance) & (n_found > width)
+    candidate = np.take_along_axis(found, np.where(by_chance, n_found - width + place, place), axis=1)
+    label = np.full((n, width), np.nan, dtype=np.float32)
+    for row, number in enumerate(numbers):
+        query = pool.queries[number]
         if query.positives and not query.source.startswith("synthetic"):
-            label[row, : len(take)] = [float(p in query.positives) for p in take]
-        progress.advance(1)
-    progress.close()
+            real = candidate[row][candidate[row] >= 0].tolist()
+            label[row, : len(real)] = [float(p in query.positives) for p in real]
     return Lists(numbers.astype(np.int32), candidate, label, np.zeros(candidate.shape, dtype=np.float32))
 
 
-def _draw(ranked: NDArray[np.int32], n: int, rng: np.random.Generator) -> list[int]:
-    head = rng.permutation(ranked[:10])[: (n + 1) // 2]
-    tail = rng.permutation(ranked[10:])[: n // 2]
-    return [int(x) for x in (*head, *tail) if x >= 0]
+def _draw(ranked: NDArray[np.int32], n: int, rng: np.random.Generator) -> NDArray[np.int32]:
+    """N of every row's passages, (L, n) or fewer: half of them from the first ten."""
+    n_head = min(10, ranked.shape[1])
+    head = rng.random((len(ranked), n_head)).argsort(axis=1)[:, : (n + 1) // 2]
+    tail = n_head + rng.random((len(ranked), ranked.shape[1] - n_head)).argsort(axis=1)[:, : n // 2]
+    return np.take_along_axis(ranked, np.concatenate([head, tail], axis=1), axis=1)
 
 
 def doubt(lists: Lists, similarity: NDArray[np.float32], margin: float) -> None:

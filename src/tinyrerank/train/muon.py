@@ -19,26 +19,26 @@ _A, _B, _C, _ROUNDS = 3.4445, -4.7750, 2.0315, 5
 
 
 def orthogonalized(matrix: Tensor) -> Tensor:
-    """The matrix with all singular values moved to about 1, (m, n), in the same type.
+    """Matrices with all singular values moved to about 1, (..., m, n), in the same type.
 
     Newton-Schulz on the Gram matrix of the shorter side: with A = X X^T, every round maps X to P X for
     P = a I + b A + c A^2 and A to P A P, so that only the first and last product see the longer side.
     """
     kind = torch.bfloat16 if matrix.device.type == "cuda" else torch.float32
     x = matrix.to(kind)
-    tall = x.shape[0] > x.shape[1]
+    tall = x.shape[-2] > x.shape[-1]
     if tall:
-        x = x.T
-    x = x / x.norm().clamp(min=1e-7)
-    gram = (x @ x.T).float()
-    whole = torch.eye(len(gram), device=x.device)
+        x = x.mT
+    x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)
+    gram = (x @ x.mT).float()
+    whole = torch.eye(gram.shape[-1], device=x.device)
     for _ in range(_ROUNDS):
         step = _B * gram + _C * (gram @ gram)
-        step.diagonal().add_(_A)
+        step.diagonal(dim1=-2, dim2=-1).add_(_A)
         whole = step @ whole
         gram = step @ gram @ step
     x = whole.to(kind) @ x
-    moved: Tensor = (x.T if tall else x).to(matrix.dtype)
+    moved: Tensor = (x.mT if tall else x).to(matrix.dtype)
     return moved
 
 
@@ -59,14 +59,22 @@ class Muon(torch.optim.Optimizer):
         """One step on the gradients at hand."""
         assert closure is None  # noqa: S101 - training calls it without
         for group in self.param_groups:
+            decay, rate = 1 - group["lr"] * group["weight_decay"], group["lr"]
+            by_shape: dict[torch.Size, list[nn.Parameter]] = {}  # one product for all matrices of a shape
             for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                state = self.state[parameter]
-                if not state:
-                    state["momentum_buffer"] = torch.zeros_like(parameter.grad)
-                momentum = state["momentum_buffer"].lerp_(parameter.grad, 1 - group["momentum"])
-                ahead = parameter.grad.lerp(momentum, group["momentum"])
-                parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                scale = 0.2 * max(parameter.shape) ** 0.5  # the root mean square of AdamW's steps
-                parameter.add_(orthogonalized(ahead), alpha=-group["lr"] * scale)
+                if parameter.grad is not None:
+                    by_shape.setdefault(parameter.shape, []).append(parameter)
+            for shape, alike in by_shape.items():
+                ahead = torch.stack([self._ahead(p, group["momentum"]) for p in alike])
+                scale = 0.2 * max(shape) ** 0.5  # the root mean square of AdamW's steps
+                for parameter, step in zip(alike, orthogonalized(ahead), strict=True):
+                    parameter.mul_(decay).add_(step, alpha=-rate * scale)
+
+    def _ahead(self, parameter: nn.Parameter, share: float) -> Tensor:
+        """Nesterov's look ahead along the momentum, the gradient at hand taken in."""
+        gradient, state = parameter.grad, self.state[parameter]
+        assert gradient is not None  # noqa: S101 - the caller has looked
+        if not state:
+            state["momentum_buffer"] = torch.zeros_like(gradient)
+        momentum: Tensor = state["momentum_buffer"].lerp_(gradient, 1 - share)
+        return gradient.lerp(momentum, share)

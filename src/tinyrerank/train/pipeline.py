@@ -27,6 +27,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -187,7 +188,7 @@ class Pipeline:
 
     def _make_lists(self) -> dict[str, Any]:
         pool = self._pool()
-        queries, passages = self._tokens(pool)
+        queries, passages = self._tokens()
         lists, dev = self._teaching(pool, _MINE, teachers=1).mine(queries, passages)
         np.savez(
             self.work / "dev.npz", query=dev.query, candidate=dev.candidate, gain=dev.gain, ideal=dev.ideal
@@ -201,7 +202,7 @@ class Pipeline:
             raise DataError(f"{self.work}: no mined lists here; run the stage mine first")
         pool = self._pool()
         teaching, lists = self._teaching(pool, _MINE), Lists.load(self.work / "mined.npz")
-        quality = teaching.label(lists, self._dev(), *self._tokens(pool))
+        quality = teaching.label(lists, self._dev(), *self._tokens())
         (self.work / "teachers.json").write_text(json.dumps(quality, indent=2) + "\n")
         lists.save(self.work / "lists.npz")
         if self.report_on:
@@ -241,7 +242,7 @@ class Pipeline:
     def _rank_round(self, number: int) -> dict[str, Any]:
         recipe = self.recipe.rank[number - 1]
         folder = self.work / f"rank-{number}"
-        builder = self._builder(self._pool(), recipe.max_length)
+        builder = self._builder(recipe.max_length)
 
         def look(weights: Weights) -> dict[str, float]:
             return self._look(JinaBert.from_weights(weights).to(self.device), builder)
@@ -272,7 +273,7 @@ class Pipeline:
         model = JinaBert.from_weights(load_weights(self._start_of(number))).to(self.device)
         set_dropout(model, recipe.dropout)
         pool = self._pool()
-        builder = self._builder(pool, recipe.max_length)
+        builder = self._builder(recipe.max_length)
         stage = train_rank(
             model,
             builder,
@@ -294,8 +295,8 @@ class Pipeline:
             return self.work / f"rank-{number - 1}"
         return resolve_model(self.recipe.start) if self.recipe.start else self.work / "hidden"
 
-    def _builder(self, pool: Pool, max_length: int) -> PairBuilder:
-        queries, passages = (DeviceText(text, self.device) for text in self._tokens(pool))
+    def _builder(self, max_length: int) -> PairBuilder:
+        queries, passages = (DeviceText(text, self.device) for text in self._tokens())
         return PairBuilder(queries, passages, Template(), max_length)
 
     def _look(self, model: JinaBert, builder: PairBuilder) -> dict[str, float]:
@@ -304,9 +305,10 @@ class Pipeline:
         return dev_scores(model, whole, self._dev(), self.device)
 
     def _pool(self) -> Pool:
-        if not (self.work / "pool/queries.jsonl").exists():
+        path = self.work / "pool/queries.jsonl"
+        if not path.exists():
             raise DataError(f"{self.work}: no pool here; run the stage pool first")
-        return Pool.load(self.work / "pool")
+        return _load_pool(path.parent, path.stat().st_mtime_ns)
 
     def _tokenizer(self) -> Tokenizer:
         path = self.work / "tokenizer.json"
@@ -314,9 +316,12 @@ class Pipeline:
             raise DataError(f"{path}: no such file; run the stage tokenizer first")
         return Tokenizer.from_file(str(path))
 
-    def _tokens(self, pool: Pool) -> tuple[Flat, Flat]:
-        tokenizer = self._tokenizer()
-        return encode(tokenizer, [q.text for q in pool.queries]), encode(tokenizer, pool.passages)
+    def _tokens(self) -> tuple[Flat, Flat]:
+        """The pool's queries and passages in the student's tokens."""
+        self._pool(), self._tokenizer()  # both say what is missing
+        pool, tokenizer = self.work / "pool", self.work / "tokenizer.json"
+        changed = tuple(p.stat().st_mtime_ns for p in (pool / "queries.jsonl", tokenizer))
+        return _encode_pool(pool, tokenizer, changed)
 
     def _dev(self) -> DevLists:
         with np.load(self.work / "dev.npz", allow_pickle=False) as f:
@@ -332,6 +337,21 @@ class Pipeline:
         log = self._log()
         log.setdefault(stage, {}).update(facts)
         (self.work / "log.json").write_text(json.dumps(log, indent=2) + "\n")
+
+
+# Stages that follow each other in one process read and tokenize the pool once.
+
+
+@lru_cache(maxsize=1)
+def _load_pool(folder: Path, changed: int) -> Pool:
+    del changed  # of the key alone
+    return Pool.load(folder)
+
+
+@lru_cache(maxsize=1)
+def _encode_pool(folder: Path, tokenizer: Path, changed: tuple[int, int]) -> tuple[Flat, Flat]:
+    pool, reader = _load_pool(folder, changed[0]), Tokenizer.from_file(str(tokenizer))
+    return encode(reader, [q.text for q in pool.queries]), encode(reader, pool.passages)
 
 
 def _say(line: str) -> None:

@@ -24,6 +24,7 @@ class SynthRecipe:
     halves: int = 0
     spans: int = 0
     passages: int = 0
+    parts: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,11 @@
 """Queries made from plain text, so that few labels go far.
 
-Seven kinds, each after something that people send to a reranker: a heading (``title``), a heading asked as a
+Eight kinds, each after something that people send to a reranker: a heading (``title``), a heading asked as a
 question (``question``), a few telling words (``keywords``), a sentence as a claim (``sentence``; the inverse
 cloze task of Lee et al. 2019, arXiv 1906.00300), half a passage as an argument (``half``), a run of words
-from anywhere (``span``; for text without sentence marks), and a whole passage that asks for others like it
-(``passage``; never for itself). None is a label: teachers judge every pair.
+from anywhere (``span``; for text without sentence marks), a whole passage that asks for others like it
+(``passage``; never for itself), and a run of its words as long as the parts that long queries are read in
+(``part``; likewise). None is a label: teachers judge every pair.
 """
 
 from __future__ import annotations
@@ -21,6 +22,10 @@ _WORD = re.compile(r"[A-Za-z][A-Za-z'-]+")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"'(])")
 #: Fewest words of a passage that asks for others, and most characters of it.
 _LONG_WORDS, _PASSAGE_CHARS = 45, 2000
+#: Words of a part; 80 tokens, the shipped ``query_window``, are about 64.
+_PART_WORDS = (32, 64)
+#: Sources of queries whose own passage is no candidate.
+ASKS_FOR_OTHERS = ("synthetic passage", "synthetic part")
 _QUESTIONS = (
     "what is {}",
     "what is {}?",
@@ -67,7 +72,7 @@ def synthesize(
 def _parts(
     passages: Sequence[str], recipe: SynthRecipe, rng: random.Random
 ) -> Iterator[tuple[str, str, int]]:
-    """Queries that are part of their passage, or all of it: sentences, halves, spans, passages."""
+    """Queries that are part of their passage, or all of it: sentences, halves, spans, passages, parts."""
     n = len(passages)
     for number in _sample(n, recipe.sentences, rng):
         sentences = [s for s in _SENTENCE.split(passages[number]) if 6 <= len(s.split()) <= 40]
@@ -86,11 +91,16 @@ def _parts(
             yield "span", " ".join(words[start : start + length]).strip(" .,;:"), number
     long = (
         [number for number in range(n) if len(passages[number].split()) >= _LONG_WORDS]
-        if recipe.passages
+        if recipe.passages or recipe.parts
         else []
     )
     for place in _sample(len(long), recipe.passages, rng):
         yield "passage", passages[long[place]][:_PASSAGE_CHARS], long[place]
+    for place in _sample(len(long), recipe.parts, rng):
+        words = passages[long[place]].split()
+        length = min(len(words), rng.randint(*_PART_WORDS))
+        start = rng.randint(0, len(words) - length)
+        yield "part", " ".join(words[start : start + length]), long[place]
 
 
 def _titles(

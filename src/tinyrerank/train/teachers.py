@@ -6,6 +6,7 @@ Both start from a Hugging Face encoder folder (BERT or MPNet) and run through th
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,8 @@ def embed(
     progress: Progress | None = None,
 ) -> Tensor:
     """Mean-pooled, normalized embeddings of all texts, (n, width) on the device, float32."""
-    backbone = backbone.to(device)
+    # Half the bytes and the products of tensor cores: float16 keeps more of a cosine than bfloat16.
+    backbone = backbone.to(device, torch.float16 if device.type == "cuda" else torch.float32)
     text = DeviceText(flat, device)
     n = text.lengths.clamp(max=max_length - 2)
     nothing = torch.zeros_like(n)
@@ -93,7 +95,7 @@ def embed(
     for rows in by_length(n + 2, micro_tokens):
         part = (text.ids, text.starts[rows], n[rows])
         ids, mask = join(single, part, (text.ids, nothing[rows], nothing[rows]))
-        with autocast(device):
+        with autocast(device) if device.type == "cpu" else nullcontext():
             states = backbone(input_ids=ids, attention_mask=mask.long()).last_hidden_state
         pooled = (states.float() * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
         out[rows] = F.normalize(pooled, dim=-1)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own idiom
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tinyrerank.errors import InputError
 from tinyrerank.model.alibi import alibi_slopes
@@ -24,6 +25,8 @@ from tinyrerank.model.weights import Weights, from_tensors, load_weights
 
 #: Cells of one (T_query x T_key) score tile; longer inputs are attended to in blocks of queries.
 _TILE_CELLS = 1 << 22
+#: Kernels of attention, all but cuDNN's.
+BACKENDS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
 
 class AttentionBias:
@@ -59,7 +62,10 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
         # The fused kernel's backward pass on the CPU is several times slower than plain products.
         weights = torch.softmax((q @ k.transpose(-1, -2)) * q.shape[-1] ** -0.5 + bias, dim=-1)
         return weights.to(v.dtype) @ v
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+    # cuDNN, the first choice on new GPUs, plans for every shape anew (some 20 ms each on an H200), and gave
+    # gradients that were not finite.
+    with sdpa_kernel(BACKENDS):
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
 
 
 class SelfAttention(nn.Module):

@@ -71,6 +71,8 @@ class Bm25:
         norm = k1 * (1 - b + b * flat.lengths / max(1.0, flat.lengths.mean()))
         impact = idf[terms] * counts / (counts + norm[rows])
         starts = np.searchsorted(rows, np.arange(n + 1))
+        if device.type == "cuda":  # whose products are faster with short indices
+            starts, terms = starts.astype(np.int32), terms.astype(np.int32)
         values = torch.from_numpy(impact.astype(np.float32))
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Sparse CSR")  # that torch calls it beta

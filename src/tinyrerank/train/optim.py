@@ -21,6 +21,7 @@ from tinyrerank.train.recipe import StageRecipe
 
 _AVERAGE_EVERY = 8
 _SAVE_EVERY_S = 120.0
+_UNUSABLE_IN_A_ROW = 10
 
 
 class Order:
@@ -106,7 +107,7 @@ class Stage:
         self.optimizers = make_optimizers(named, recipe)
         self.average = [p.detach().clone() for _, p in named] if recipe.average else []
         self.parameters = [p for _, p in named]
-        self.step = 0
+        self.step = self._unusable = 0
         self.elapsed_s = self._shown = 0.0
         self._tick = self._saved = time.monotonic()
 
@@ -127,12 +128,25 @@ class Stage:
         return recipe.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * x)))
 
     def update(self) -> None:
-        """One step on the gradients at hand: clip, optimizer, average."""
-        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        """One step on the gradients at hand: clip, optimizer, average.
+
+        Gradients that are not finite are thrown away; the step counts nevertheless.
+
+        Raises:
+            DataError: so many in a row were not.
+        """
+        usable = bool(torch.nn.utils.clip_grad_norm_(self.parameters, 1.0).isfinite())
+        self._unusable = 0 if usable else self._unusable + 1
+        if self._unusable == _UNUSABLE_IN_A_ROW:
+            raise DataError(
+                f"{self.folder}: gradients were not finite in {self._unusable} steps in a row, up to step"
+                f" {self.step:,}; lower learning_rate in the recipe and start this stage anew"
+            )
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = self.rate()
-            optimizer.step()
+            if usable:
+                optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         if self.average and self.step % _AVERAGE_EVERY == 0:
             decay = min(self.recipe.average, (1 + self.step) / (10 + self.step)) ** _AVERAGE_EVERY

@@ -6,7 +6,6 @@ Both start from a Hugging Face encoder folder (BERT or MPNet) and run through th
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,10 @@ import torch.nn.functional as F  # noqa: N812 - torch's own idiom
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor, nn
+from torch.nn.attention import sdpa_kernel
 
 from tinyrerank.errors import MissingExtraError, ModelError
+from tinyrerank.model.jinabert import BACKENDS
 from tinyrerank.progress import Progress
 from tinyrerank.train.tokens import DeviceText, Flat, PairBuilder, Template, by_length, encode, join
 
@@ -95,7 +96,8 @@ def embed(
     for rows in by_length(n + 2, micro_tokens):
         part = (text.ids, text.starts[rows], n[rows])
         ids, mask = join(single, part, (text.ids, nothing[rows], nothing[rows]))
-        with autocast(device) if device.type == "cpu" else nullcontext():
+        # As in tinyrerank.model.jinabert: cuDNN would plan for every shape anew.
+        with autocast(device) if device.type == "cpu" else sdpa_kernel(BACKENDS):
             states = backbone(input_ids=ids, attention_mask=mask.long()).last_hidden_state
         pooled = (states.float() * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
         out[rows] = F.normalize(pooled, dim=-1)

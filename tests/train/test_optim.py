@@ -57,6 +57,27 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     assert second.rate() == straight.rate()
 
 
+def test_a_step_whose_gradients_are_not_finite_moves_nothing_and_ten_end_the_stage(tmp_path: Path) -> None:
+    stage = Stage(linear(), RECIPE, tmp_path, "key")
+    train(stage, 3)
+    before = [p.detach().clone() for p in stage.model.parameters()]
+    for n in range(9):
+        stage.model(torch.full((1, 4), float("nan" if n % 2 else "inf"))).sum().backward()
+        stage.update()
+    assert stage.step == 12
+    assert all(torch.equal(a, b) for a, b in zip(before, stage.model.parameters(), strict=True))
+    train(stage, 13)  # a good one in between: the count starts anew
+    assert not all(torch.equal(a, b) for a, b in zip(before, stage.model.parameters(), strict=True))
+
+    def ten_bad_ones() -> None:
+        for _ in range(10):
+            stage.model(torch.full((1, 4), float("nan"))).sum().backward()
+            stage.update()
+
+    with pytest.raises(DataError, match=r"not finite in 10 steps in a row, up to step 22; lower learning_"):
+        ten_bad_ones()
+
+
 def test_a_stage_without_a_checkpoint_starts_from_the_beginning(tmp_path: Path) -> None:
     stage = Stage(linear(), RECIPE, tmp_path / "none", "key")
     assert not stage.resume()

@@ -169,11 +169,11 @@ def test_synthetic_queries_of_every_kind_come_from_the_passage_they_point_at() -
         ("x" * 200, 2),
     ]
     texts[2] += " and so on" * 30
-    recipe = SynthRecipe(titles=50, keywords=50, sentences=50, halves=50, passages=50)
+    recipe = SynthRecipe(titles=50, keywords=50, sentences=50, halves=50, passages=50, parts=50)
     found: dict[str, list[tuple[str, int]]] = {}
     for kind, query, number in synthesize(texts, titled, recipe, random.Random(3)):
         found.setdefault(kind, []).append((query, number))
-    assert set(found) == {"title", "question", "keywords", "sentence", "half", "passage"}
+    assert set(found) == {"title", "question", "keywords", "sentence", "half", "passage", "part"}
     assert len(found["title"]) + len(found["question"]) == len(TOPICS)  # no empty or endless heading
     assert ("All about bees", 4) in found["title"] or any("all about bees" in q for q, _ in found["question"])
     for query, number in found["keywords"]:
@@ -190,6 +190,9 @@ def test_synthetic_queries_of_every_kind_come_from_the_passage_they_point_at() -
     for query, number in found["passage"]:  # short ones ask for nothing
         assert query == texts[number]
         assert len(query.split()) >= 45
+    for query, number in found["part"]:
+        assert query in texts[number]
+        assert 32 <= len(query.split()) <= 64
 
 
 def test_synthesis_stops_at_the_recipes_counts() -> None:

@@ -33,8 +33,14 @@ def test_a_run_that_goes_on_from_another_tells_of_both() -> None:
     first = manifest(recipe, ["boolq"], note="A word on the first run.")
     first["stages"]["hidden"] = {"seconds": 120}
     teachers = [TeacherRecipe(folder="big"), TeacherRecipe(folder="here/multilingual-e5-small")]
-    second = Recipe(teacher=teachers, start="m", rank=[StageRecipe(runs=2, max_length=512)])
-    card = model_card(manifest(second, ["boolq", "medquad"], start={"sha256": "", "manifest": first}))
+    stage = StageRecipe(runs=2, max_length=512, start_share=0.5)
+    second = manifest(
+        Recipe(teacher=teachers, start="m", rank=[stage]),
+        ["boolq", "medquad"],
+        start={"sha256": "", "manifest": first},
+        machine={"cpu": "some CPU", "gpu": "a GPU"},
+    )
+    card = model_card(second)
     assert card.count("| boolq | CC BY-SA 3.0 |") == card.count("| medquad | CC BY 4.0 |") == 1
     assert "Teachers: big (see its own card), multilingual-e5-small (MIT)." in card
     assert "1. It starts from" in card
@@ -42,6 +48,8 @@ def test_a_run_that_goes_on_from_another_tells_of_both() -> None:
     assert "3. Ranking distillation on candidate lists of pairs of up to 256 tokens" in card
     assert "4. Ranking distillation on candidate lists of pairs of up to 512 tokens" in card
     assert "10 minutes in 1 round(s) of 2 runs" in card
+    assert card.count("The weights from before have a share of 0.5 in those after.") == 1
+    assert "Machine: some CPU with a GPU." in card
     assert card.endswith("A word on the first run.\n")
 
 

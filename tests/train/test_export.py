@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from tinyrerank import Reranker
 from tinyrerank.model.config import ModelConfig
-from tinyrerank.train.recipe import Recipe, StageRecipe
+from tinyrerank.train.recipe import DataRecipe, Recipe, StageRecipe
 
 pytest.importorskip("torch", reason="training needs the train extra")
 
@@ -31,8 +32,16 @@ def test_the_folder_is_int8_and_carries_the_recipes_query_window(
         "rank": {"seconds": 9},
     }
     (tmp_path / "log.json").write_text(json.dumps(log))
-    recipe = Recipe(rank=[StageRecipe(quantize_share=0.5)], query_window=query_window)
+    corpus = tmp_path / "prose.jsonl.gz"
+    corpus.write_bytes(b"any")
+    recipe = Recipe(
+        data=DataRecipe(extra=[str(corpus)]),
+        rank=[StageRecipe(quantize_share=0.5)],
+        query_window=query_window,
+    )
     export(recipe, tmp_path, tmp_path, tmp_path / "out")
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["data"] == {"prose.jsonl.gz": hashlib.sha256(b"any").hexdigest()}
     config = ModelConfig.from_folder(tmp_path / "out")
     assert (config.quantized, config.query_window) == (True, query_window)
     assert ModelConfig.from_folder(tmp_path / "rank-1").quantized is False

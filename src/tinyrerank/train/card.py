@@ -23,6 +23,7 @@ _LICENCES = {
     "wikipedia-2wiki-corpus": "CC BY-SA",
     "msmarco-dev-sample": "MS MARCO: non-commercial research",
     "msmarco-v2-dl22-unlabelled": "MS MARCO: non-commercial research",
+    "arxiv-abstracts.jsonl.gz": "CC0 (arXiv metadata)",
     "queries-only": "MS MARCO (non-commercial research), Natural Questions, TriviaQA, TREC",
 }
 
@@ -49,7 +50,7 @@ as int8 with a scale a row. This card was written by the training run from `mani
 
 {steps}
 
-Machine: {cpu}. Code revision {revision}.
+Machine: {machine}. Code revision {revision}.
 
 ## Data
 
@@ -100,7 +101,9 @@ def model_card(manifest: dict[str, Any]) -> str:
         reading=_reading(manifest["recipe"].get("query_window", 0)),
         parameters=manifest["parameters"],
         steps="\n".join(f"{n}. {step}" for n, step in enumerate(steps, 1)),
-        cpu=manifest["machine"]["cpu"],
+        machine=" with ".join(
+            manifest["machine"][part] for part in ("cpu", "gpu") if part in manifest["machine"]
+        ),
         revision=manifest["revision"][:12],
         data="\n".join(f"| {name} | {_LICENCES.get(name, 'see the data README')} |" for name in names),
         teachers=", ".join(teachers),
@@ -135,11 +138,13 @@ def _steps(manifest: dict[str, Any]) -> list[str]:
     losses = ", ".join(f"{name} x {weight:g}" for name, weight in rounds[0]["losses"].items())
     longest = max(r["max_length"] for r in rounds)
     n_runs = sum(r.get("runs", 1) for r in rounds)
+    before = rounds[-1].get("start_share", 0)
     ranking = (
         f"Ranking distillation on candidate lists of pairs of up to {longest} tokens\n"
         f"   (losses: {losses}), labelled by {teachers}{f' and BM25 x {bm25:g}' if bm25 else ''}:\n"
         f"   {round(stages['rank']['seconds'] / 60)} minutes in {len(rounds)} round(s)"
         + (f" of {n_runs} runs, whose weights' mean was taken." if n_runs > len(rounds) else ".")
+        + (f" The weights from before have a share of {before:g} in those after." if before else "")
     )
     if "hidden" not in stages:
         return [ranking]

@@ -60,7 +60,8 @@ def make_manifest(recipe: Recipe, data: Path, work: Path, out: Path, weights: We
             name: sha256(out / name) for name in ("config.json", "model.safetensors", "tokenizer.json")
         },
         "recipe": asdict(recipe),
-        "data": {name: sha256(data / "train" / f"{name}.jsonl.gz") for name in names},
+        "data": {name: sha256(data / "train" / f"{name}.jsonl.gz") for name in names}
+        | {Path(path).name: sha256(Path(path)) for path in recipe.data.extra},
         "stages": log,
         "teachers": json.loads(teachers.read_text()) if teachers.exists() else {},
         **surroundings(),

@@ -11,6 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from tinyrerank.train.recipe import Recipe
 
 _LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "safetensors", "tinyrerank")
@@ -60,11 +62,14 @@ def stage_manifest(
 
 
 def surroundings() -> dict[str, Any]:
-    """Code revision, libraries and machine."""
+    """Code revision, libraries and machine, with its first GPU if torch sees one."""
+    machine = {"python": platform.python_version(), "system": platform.system(), "cpu": _cpu()}
+    if torch.cuda.is_available():
+        machine["gpu"] = torch.cuda.get_device_name()
     return {
         "revision": _revision(),
         "libraries": {name: found for name in _LIBRARIES if (found := _version(name))},
-        "machine": {"python": platform.python_version(), "system": platform.system(), "cpu": _cpu()},
+        "machine": machine,
     }
 
 

@@ -174,8 +174,9 @@ def test_lists_come_back_from_disk_as_they_were(tmp_path: Path) -> None:
         np.testing.assert_array_equal(getattr(back, name), getattr(lists, name))
 
 
-def test_a_passage_that_asks_for_others_is_not_its_own_candidate() -> None:
-    pool = Pool([f"p{i}" for i in range(1000)], [Query("p100", "synthetic passage", {100: 1})], 1000)
+@pytest.mark.parametrize("source", ["synthetic passage", "synthetic part"])
+def test_a_passage_that_asks_for_others_is_not_its_own_candidate(source: str) -> None:
+    pool = Pool([f"p{i}" for i in range(1000)], [Query("p100", source, {100: 1})], 1000)
     dense, lexical = (np.arange(100, 112, dtype=np.int32)[None] for _ in "dl")
     for seed in range(20):
         lists = mine(pool, np.zeros(1, np.int32), dense, lexical, RECIPE, seed)

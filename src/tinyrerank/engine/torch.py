@@ -68,6 +68,8 @@ class TorchEngine:
         self.max_length = weights.config.max_length
         self.dtype: Dtype = ("bf16" if kind == "cuda" else "fp32") if dtype == "auto" else dtype
         self.device = torch.device(device)
+        if kind != "cpu":  # scores kept by an engine's name are not those of another device
+            self.name = f"torch on {kind}"
         self._vocab_size = weights.config.vocab_size
         torch.set_num_threads(thread_count(threads))
         self._torch = torch

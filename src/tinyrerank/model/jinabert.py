@@ -25,7 +25,8 @@ from tinyrerank.model.weights import Weights, from_tensors, load_weights
 
 #: Cells of one (T_query x T_key) score tile; longer inputs are attended to in blocks of queries.
 _TILE_CELLS = 1 << 22
-#: Kernels of attention, all but cuDNN's.
+#: Kernels of attention, all but cuDNN's: it is the first choice on new GPUs and plans for every shape anew, and
+#: steps took thrice as long on an H200.
 BACKENDS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
 
@@ -62,7 +63,6 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
         # The fused kernel's backward pass on the CPU is several times slower than plain products.
         weights = torch.softmax((q @ k.transpose(-1, -2)) * q.shape[-1] ** -0.5 + bias, dim=-1)
         return weights.to(v.dtype) @ v
-    # cuDNN, the first choice on new GPUs, plans for every shape anew; steps took thrice as long on an H200.
     with sdpa_kernel(BACKENDS):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
 

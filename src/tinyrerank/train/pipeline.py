@@ -318,7 +318,8 @@ class Pipeline:
 
     def _tokens(self) -> tuple[Flat, Flat]:
         """The pool's queries and passages in the student's tokens."""
-        self._pool(), self._tokenizer()  # both say what is missing
+        self._pool()  # says what is missing, as the next does
+        self._tokenizer()
         pool, tokenizer = self.work / "pool", self.work / "tokenizer.json"
         changed = tuple(p.stat().st_mtime_ns for p in (pool / "queries.jsonl", tokenizer))
         return _encode_pool(pool, tokenizer, changed)

@@ -96,7 +96,6 @@ def embed(
     for rows in by_length(n + 2, micro_tokens):
         part = (text.ids, text.starts[rows], n[rows])
         ids, mask = join(single, part, (text.ids, nothing[rows], nothing[rows]))
-        # As in tinyrerank.model.jinabert: cuDNN would plan for every shape anew.
         with autocast(device) if device.type == "cpu" else sdpa_kernel(BACKENDS):
             states = backbone(input_ids=ids, attention_mask=mask.long()).last_hidden_state
         pooled = (states.float() * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)

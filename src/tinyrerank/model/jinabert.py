@@ -25,8 +25,8 @@ from tinyrerank.model.weights import Weights, from_tensors, load_weights
 
 #: Cells of one (T_query x T_key) score tile; longer inputs are attended to in blocks of queries.
 _TILE_CELLS = 1 << 22
-#: Kernels of attention, all but cuDNN's: it is the first choice on new GPUs and plans for every shape anew, and
-#: steps took thrice as long on an H200.
+#: Kernels of attention, all but cuDNN's: it is the first choice on new GPUs, plans for every shape anew, and
+#: made steps thrice as long on an H200.
 BACKENDS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
 

@@ -89,7 +89,8 @@ def tune(arguments: list[str], out: Path) -> float:
 
 def one_set(folder: Path, args: argparse.Namespace, start: Path) -> dict[str, Any]:
     """All figures of one set: values by query of every system, and seconds of every run."""
-    task, work = load_task(folder), args.work / folder.name
+    kept = args.work / sha256(start / "model.safetensors")[:12]  # other weights, other figures
+    task, work = load_task(folder), kept / folder.name
     queries = list(task.queries)
     texts = write_corpus(folder, work / "corpus.jsonl")
     common = ["--cache", str(args.work / "cache"), "--model", str(start)]
@@ -130,7 +131,7 @@ def one_set(folder: Path, args: argparse.Namespace, start: Path) -> dict[str, An
     if args.elsewhere:
         other = load_task(args.elsewhere)
         asked = list(other.queries)
-        keep = args.work / f"start.{other.name}.json"
+        keep = kept / f"start.{other.name}.json"
         elsewhere["start"] = ndcg(other, asked, start, keep, args.threads)
         for system, made_models in models.items():  # the first fold's model stands for all
             keep = work / f"{system.replace(', ', '-')}.{other.name}.json"

@@ -7,8 +7,9 @@ of all folds but one, and the queries of that one are ranked (first-stage list a
 query is ranked by a model that knew nothing of it. ``tinyrerank adapt`` sees the documents alone, no query
 and no answer. ``--elsewhere`` ranks another set with the same models: what did they forget?
 
-Everything is kept below ``--work`` and not done again. Writes ``results.json`` to ``--out`` and the tables
-into ``docs/finetuning.md``, between its markers.
+Everything is kept below ``--work``, apart for each start, and not done again: for other settings, name
+another folder. Writes ``results.json`` to ``--out`` and the tables into ``docs/finetuning.md``, between its
+markers.
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,79 +16,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-import twin
-from conftest import TINY, random_weights
+from conftest import TINY
+from stub_engines import DOCUMENTS, ENGINE, QUERY, ConstantEngine, SumEngine, TwinEngine
 from tinyrerank import Reranker
-from tinyrerank.engine.base import Engine
-from tinyrerank.errors import EngineError, InputError, ModelError, TooLongError
+from tinyrerank.errors import EngineError, InputError, TooLongError
 from tinyrerank.types import Document
-
-QUERY = "how do tides work?"
-DOCUMENTS: list[Document] = [
-    "bread dough rises because yeast makes gas",
-    {"title": "Tides", "text": "the moon and the sun pull on the ocean"},
-    "a reranker gives one score",
-    "",
-]
-
-
-class TwinEngine:
-    """The float64 twin, one sequence at a time; remembers what it read."""
-
-    name = "twin"
-    max_length = TINY.max_length
-
-    def __init__(self) -> None:
-        tensors = random_weights(TINY).tensors
-        self.sizes: list[int] = []
-        self.closed = False
-
-        @cache
-        def logit(ids: tuple[int, ...]) -> float:
-            return float(twin.logits(tensors, np.array(ids), n_layers=TINY.n_layers, n_heads=TINY.n_heads)[0])
-
-        self.logit = logit
-
-    def score(self, ids: NDArray[np.int32], cu_seqlens: NDArray[np.int32]) -> NDArray[np.float32]:
-        self.sizes.append(len(cu_seqlens) - 1)
-        return np.array(
-            [self.logit(tuple(ids[a:b].tolist())) for a, b in pairwise(cu_seqlens.tolist())], dtype=np.float32
-        )
-
-    def close(self) -> None:
-        self.closed = True
-
-
-class SumEngine:
-    """A cheap logit that depends on every id and its place."""
-
-    name = "sum"
-    max_length = 8192
-
-    def score(self, ids: NDArray[np.int32], cu_seqlens: NDArray[np.int32]) -> NDArray[np.float32]:
-        return np.array(
-            [np.sin(ids[a:b] * np.arange(1, b - a + 1)).sum() for a, b in pairwise(cu_seqlens.tolist())],
-            dtype=np.float32,
-        )
-
-    def close(self) -> None:
-        pass
-
-
-class ConstantEngine(SumEngine):
-    """The same logit for everything."""
-
-    name = "constant"
-
-    def __init__(self, logit: float) -> None:
-        self.logit = logit
-
-    def score(self, ids: NDArray[np.int32], cu_seqlens: NDArray[np.int32]) -> NDArray[np.float32]:
-        assert cu_seqlens[-1] == len(ids)
-        return np.full(len(cu_seqlens) - 1, self.logit, dtype=np.float32)
-
-
-ENGINE = TwinEngine()
 
 
 @pytest.fixture(scope="module")
@@ -424,72 +355,6 @@ def test_timings_are_filled(reranker: Reranker) -> None:
     assert timings.score_ms > 0
 
 
-def test_closing_frees_the_engine_that_it_opened(monkeypatch: pytest.MonkeyPatch, tiny_folder: Path) -> None:
-    engine = TwinEngine()
-    calls = []
-
-    def load_engine(folder: Path, name: str = "auto", *, threads: int | None = None) -> Engine:
-        calls.append((folder, name, threads))
-        return engine
-
-    monkeypatch.setattr("tinyrerank.engine.load_engine", load_engine)
-    with Reranker(tiny_folder, engine="torch", threads=1) as reranker:
-        assert repr(reranker).endswith("engine='twin', max_length=512, policy='truncate')")
-        assert not engine.closed
-    assert calls == [(tiny_folder, "torch", 1)]
-    assert engine.closed
-    with pytest.raises(InputError, match="closed; make a new one"):
-        reranker.rank(QUERY, DOCUMENTS)
-    reranker.close()
-
-
-def test_bad_settings_close_the_engine_that_was_opened(
-    monkeypatch: pytest.MonkeyPatch, tiny_folder: Path
-) -> None:
-    engine = TwinEngine()
-    monkeypatch.setattr("tinyrerank.engine.load_engine", lambda *_, **__: engine)
-    with pytest.raises(InputError, match="this model reads at most 512 tokens"):
-        Reranker(tiny_folder, max_length=513)
-    assert engine.closed
-
-
-def test_a_ready_engine_stays_open(tiny_folder: Path) -> None:
-    engine = TwinEngine()
-    Reranker(tiny_folder, engine=engine).close()
-    assert not engine.closed
-    with pytest.raises(InputError, match="threads=2"):
-        Reranker(tiny_folder, engine=engine, threads=2)
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"max_length": 0},
-        {"max_length": 4},
-        {"max_length": "512"},
-        {"policy": "cut"},
-        {"overlap_tokens": -1},
-        {"query_window": -1},
-        {"chunk_documents": 0},
-    ],
-)
-def test_settings_are_checked_when_the_reranker_is_made(tiny_folder: Path, settings: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match=next(iter(settings))):
-        Reranker(tiny_folder, engine=ENGINE, **settings)
-
-
-def test_a_model_with_two_labels_is_not_a_reranker(make_model: Callable[..., Path]) -> None:
-    with pytest.raises(ModelError, match="2 labels; a reranker needs exactly one"):
-        Reranker(make_model(n_labels=2), engine=ENGINE)
-
-
-def test_a_tokenizer_of_another_model_is_refused(make_model: Callable[..., Path], tiny_folder: Path) -> None:
-    folder = make_model(replace(TINY, vocab_size=100))
-    (folder / "tokenizer.json").write_bytes((tiny_folder / "tokenizer.json").read_bytes())
-    with pytest.raises(ModelError, match="the two do not belong together"):
-        Reranker(folder, engine=ENGINE)
-
-
 def test_the_onnx_engine_gives_the_twins_logits_whatever_the_chunks(tiny_folder: Path) -> None:
     documents = [*DOCUMENTS, *("tide " * n for n in range(20)), "moon " * 400]
     expected = Reranker(tiny_folder, engine=ENGINE).score(QUERY, documents)
@@ -508,12 +373,3 @@ def test_the_onnx_engine_serves_many_threads(tiny_folder: Path) -> None:
             together = list(pool.map(lambda request: reranker.score(*request), requests))
     for a, b in zip(alone, together, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
-
-
-def test_a_device_is_for_engines_that_know_devices(tiny_folder: Path) -> None:
-    with Reranker(tiny_folder, device="cpu") as reranker:
-        assert reranker.engine.name == "torch"
-    with pytest.raises(InputError, match="device"):
-        Reranker(tiny_folder, engine="onnx", device="cpu")
-    with Reranker(tiny_folder) as reranker, pytest.raises(InputError, match="device=cpu"):
-        Reranker(tiny_folder, engine=reranker.engine, device="cpu")

@@ -107,6 +107,28 @@ def test_a_stage_of_another_recipe_is_refused_and_one_that_does_not_depend_on_it
         pipeline(data, work, cache, replace(recipe, seed=2)).run(STAGES)
 
 
+def test_a_cross_encoder_joins_the_similarities_with_its_weight_and_is_trained_once(
+    data: Path, tmp_path: Path
+) -> None:
+    recipe = toy_recipe(data)
+    pipeline(data, tmp_path / "similar", tmp_path / "cache", recipe).run(STAGES)
+    teacher = replace(recipe.teacher[0], cross_weight=0.7, minutes=0.02, tokens=512)
+    work, crossed = tmp_path / "crossed", replace(recipe, teacher=[teacher])
+    pipeline(data, work, tmp_path / "cache", crossed).run(STAGES)
+    assert {"bert cosine", "bert cross-encoder", "all fused"} <= json.loads(
+        (work / "teachers.json").read_text()
+    ).keys()
+    similar, both = Lists.load(tmp_path / "similar/lists.npz"), Lists.load(work / "lists.npz")
+    np.testing.assert_array_equal(both.candidate, similar.candidate)
+    real = both.candidate >= 0
+    added = np.where(real, both.teacher - similar.teacher, 0)
+    np.testing.assert_allclose(added.sum(1), 0, atol=1e-4)  # centered by list
+    assert np.sqrt((added[real] ** 2).mean()) == pytest.approx(0.7, rel=1e-3)  # in units of its own spread
+    (work / "lists.npz").unlink()
+    pipeline(data, work, tmp_path / "cache", crossed).run(STAGES)
+    np.testing.assert_array_equal(Lists.load(work / "lists.npz").teacher, both.teacher)
+
+
 @pytest.mark.parametrize(
     ("stage", "says"),
     [

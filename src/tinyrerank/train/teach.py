@@ -255,7 +255,7 @@ class Teaching:
             return
         labelled = np.flatnonzero((lists.label == 1).any(1))
         others = np.setdiff1d(np.arange(len(lists.query)), labelled)
-        others = np.random.default_rng(self.recipe.seed).permutation(others)[: len(labelled)]
+        others = np.random.default_rng(self.recipe.seed).permutation(others)[: len(labelled) // 2]
         chosen = np.concatenate([labelled, others])
         part = Lists(lists.query[chosen], lists.candidate[chosen], lists.label[chosen], lists.teacher[chosen])
         builder = teacher.builder()
@@ -266,8 +266,10 @@ class Teaching:
             micro_tokens=recipe.tokens,
             learning_rate=recipe.learning_rate,
             max_length=recipe.max_length,
-            losses={"listwise_kl": 1.0, "label_cross_entropy": 0.5},
+            # Answers count most: what the similarities say is in the fused teacher anyway.
+            losses={"listwise_kl": 0.5, "label_cross_entropy": 1.0},
             temperature=_COSINE_TEMPERATURE,
+            average=0.0,
         )
         train_rank(
             cross,
@@ -280,6 +282,7 @@ class Teaching:
             evaluate=lambda: f"dev NDCG@10 {dev_scores(cross, builder, dev, self.device)['mean']:.4f}",
             n_fillers=self.pool.n_trainable,
         )
+        folder.mkdir(parents=True, exist_ok=True)  # a short stage leaves no checkpoint
         torch.save(cross.state_dict(), folder / "trained.partial")
         (folder / "trained.partial").replace(folder / "trained.pt")
 

@@ -86,6 +86,20 @@ def test_auto_takes_an_engine_that_knows_the_options(tiny_folder: Path) -> None:
     assert load_engine(tiny_folder, device="cpu").name == "torch"
 
 
+def test_an_option_of_one_engine_asks_for_its_library_alone(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forget(monkeypatch, "onnxruntime", "torch")
+    with pytest.raises(MissingExtraError, match=r"^the torch engine needs .*\[torch\]") as caught:
+        load_engine(tiny_folder, device="cuda")
+    assert "onnx" not in str(caught.value)
+
+
+def test_an_option_that_no_engine_takes_is_refused(tiny_folder: Path) -> None:
+    with pytest.raises(InputError, match="no engine takes the options speed"):
+        load_engine(tiny_folder, speed="high")
+
+
 def test_auto_does_not_hide_a_bad_folder(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"no config\.json"):
         load_engine(tmp_path)

@@ -78,49 +78,52 @@ def load_engine(
         MissingExtraError: the engine asked for is not installed.
         EngineError: it does not work here, or with ``auto`` none does; says why.
     """
-    if name != "auto":
-        if name not in ENGINES:
-            raise InputError(f"no engine {name!r}; known: auto, {', '.join(ENGINES)}")
-        load = _loader(name)
-        unknown = _unknown(load, options)
-        if unknown:
-            raise InputError(
-                f"the {name} engine has no option {unknown!r}; it takes: {', '.join(_options(load))}"
-            )
-        return load(folder, threads=threads, **options)
-    reasons: list[str] = []
-    failed = False
+    if name == "auto":
+        return _load_best(folder, threads, options)
+    if name not in ENGINES:
+        raise InputError(f"no engine {name!r}; known: auto, {', '.join(ENGINES)}")
+    load = _loader(name)
+    unknown = _unknown(load, options)
+    if unknown:
+        raise InputError(
+            f"the {name} engine has no option {unknown!r}; it takes: {', '.join(_options(load))}"
+        )
+    _need_library(name)
+    return load(folder, threads=threads, **options)
+
+
+def _load_best(folder: str | Path, threads: int | None, options: dict[str, Any]) -> Engine:
+    """The first engine that takes the options and works here; else the reasons of those that take them."""
+    errors: dict[str, EngineError | MissingExtraError | InputError] = {}
     for candidate in ENGINES:
         try:
             load = _loader(candidate)
-            unknown = _unknown(load, options)
-            if not unknown:
-                return load(folder, threads=threads, **options)
-            reasons.append(f"{candidate}: has no option {unknown!r}")
+            if _unknown(load, options):
+                continue
+            _need_library(candidate)
+            return load(folder, threads=threads, **options)
         except InputError as error:
-            if not failed:  # a better engine that took the setting, but lacks something, has the say
+            if not errors:  # a better engine that took the setting, but lacks something, has the say
                 raise
-            reasons.append(f"{candidate}: {error}")
+            errors[candidate] = error
         except (EngineError, MissingExtraError) as error:
-            failed = True
-            reasons.append(f"{candidate}: {error}")
-    raise EngineError("no engine works here: " + "; ".join(reasons))
+            errors[candidate] = error
+    if not errors:
+        raise InputError(f"no engine takes the options {', '.join(options)}")
+    if len(errors) == 1:
+        raise next(iter(errors.values()))
+    raise EngineError("no engine works here: " + "; ".join(f"{n}: {error}" for n, error in errors.items()))
 
 
 def _loader(name: str) -> Callable[..., Engine]:
-    """The ``load`` function of an engine's module, its library checked first.
+    """The ``load`` function of an engine's module; its library may be missing.
 
     Raises:
-        MissingExtraError: the library is not installed.
         EngineError: the engine is not part of this installation, or cannot be imported here.
     """
     try:
-        if name in _LIBRARIES:
-            importlib.import_module(_LIBRARIES[name][0])
         module = importlib.import_module(f"tinyrerank.engine.{name}")
     except ModuleNotFoundError as error:
-        if name in _LIBRARIES and error.name == _LIBRARIES[name][0]:
-            raise MissingExtraError(f"the {name} engine", _LIBRARIES[name][1]) from None
         if error.name == "tinyrerank.engine.native._native":
             raise EngineError(_NOT_BUILT) from None
         raise EngineError(
@@ -132,9 +135,30 @@ def _loader(name: str) -> Callable[..., Engine]:
     return loader
 
 
+def _need_library(name: str) -> None:
+    """Import the library that an engine stands on.
+
+    Raises:
+        MissingExtraError: it is not installed.
+        EngineError: it cannot be imported here.
+    """
+    if name not in _LIBRARIES:
+        return
+    library, extra = _LIBRARIES[name]
+    try:
+        importlib.import_module(library)
+    except ModuleNotFoundError as error:
+        if error.name == library:
+            raise MissingExtraError(f"the {name} engine", extra) from None
+        raise EngineError(f"the {name} engine cannot be loaded here: {error}") from error
+    except (ImportError, OSError) as error:
+        raise EngineError(f"the {name} engine cannot be loaded here: {error}") from error
+
+
 def _status(name: str) -> EngineStatus:
     try:
         load = _loader(name)
+        _need_library(name)
     except (EngineError, MissingExtraError) as error:
         return EngineStatus(name, works=False, detail=str(error))
     if name in _LIBRARIES:

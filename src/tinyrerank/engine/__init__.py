@@ -147,11 +147,9 @@ def _need_library(name: str) -> None:
     library, extra = _LIBRARIES[name]
     try:
         importlib.import_module(library)
-    except ModuleNotFoundError as error:
-        if error.name == library:
-            raise MissingExtraError(f"the {name} engine", extra) from None
-        raise EngineError(f"the {name} engine cannot be loaded here: {error}") from error
     except (ImportError, OSError) as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == library:
+            raise MissingExtraError(f"the {name} engine", extra) from None
         raise EngineError(f"the {name} engine cannot be loaded here: {error}") from error
 
 

@@ -1,19 +1,21 @@
-"""The model beside what it was before and the bi-encoder, on the same drawn queries of every set.
+"""The model beside what it was before and the bi-encoder, on the same queries of every set.
 
-    tinyrerank evaluate SET... --queries 100 --out runs/sample/new --list-weight 0.3
-    tinyrerank evaluate SET... --queries 30 --out runs/sample/old --list-weight 0.3 --model OLD_FOLDER
-    python benchmarks/quality_sample.py runs/sample/new runs/sample/old [--full docs/results/tiny-en]
+    tinyrerank evaluate SET... --list-weight 0.3 --out runs/new
+    tinyrerank evaluate arguana --queries 100 --list-weight 0.3 --out runs/new-arguana
+    tinyrerank evaluate SET... --queries 100 --list-weight 0.3 --out runs/old --model OLD_FOLDER
+    python benchmarks/quality_sample.py runs/new runs/new-arguana --before runs/old
 
 *Before* may be other weights, or a setting (``--query-window 0``), on other queries: the two are compared,
-below the table, on those that both have. The cosine's values are taken from the
-full evaluation, query by query: it does not change with our weights. The two evaluations are kept in
-docs/results/tiny-en-sample; the table goes into docs/quality.md, between
-``<!-- sample -->`` and ``<!-- /sample -->``.
+below the table, on those that both have. The cosine's values are taken from the full evaluation (``--full``),
+query by query: it does not change with our weights. All are kept in docs/results/tiny-en-sample; the table
+goes into docs/quality.md, between ``<!-- sample -->`` and ``<!-- /sample -->``.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +28,13 @@ METRIC = "NDCG@10"
 Values = dict[str, dict[str, float]]  # by set and query
 
 
-def values_of(results: Results, system: str) -> Values:
-    """NDCG@10 of every query that a system ranked."""
-    return {one.name: dict(one.systems[system].per_query[METRIC]) for one in results.sets}
+def values_of(evaluations: Sequence[Results], suffix: str = "", system: str = "") -> Values:
+    """NDCG@10 of every query that a system (the model of each evaluation if not named) ranked."""
+    return {
+        one.name: dict(one.systems[(system or results.main) + suffix].per_query[METRIC])
+        for results in evaluations
+        for one in results.sets
+    }
 
 
 def table(columns: dict[str, Values], ours: str) -> str:
@@ -77,8 +83,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("new", type=Path, help="evaluation of the new weights on drawn queries")
-    add("old", type=Path, help="the same of the weights before")
+    add("new", type=Path, nargs="+", help="evaluations of the new weights, each on sets of its own")
+    add("--before", type=Path, required=True, help="evaluation of the weights before")
     add(
         "--full",
         type=Path,
@@ -86,26 +92,26 @@ def main() -> None:
         help="evaluation with the cosine, all queries",
     )
     args = parser.parse_args()
-    new, old, full = (load_results(path) for path in (args.new, args.old, args.full))
+    new = [load_results(path) for path in args.new]
     columns = {
-        "list": values_of(new, "list"),
-        "these weights": values_of(new, new.main),
-        "these weights + list": values_of(new, f"{new.main}+list"),
-        "all-MiniLM-L6-v2, cosine": values_of(full, "cosine"),
+        "list": values_of(new, system="list"),
+        "these weights": values_of(new),
+        "these weights + list": values_of(new, "+list"),
+        "all-MiniLM-L6-v2, cosine": values_of([load_results(args.full)], system="cosine"),
     }
-    made = (
-        table(columns, "these weights") + "\n\n" + against(columns["these weights"], values_of(old, old.main))
-    )
+    before = values_of([load_results(args.before)])
+    made = table(columns, "these weights") + "\n\n" + against(columns["these weights"], before)
     target = ROOT / "docs/results/tiny-en-sample"
-    target.mkdir(parents=True, exist_ok=True)
-    for name, source in (("new", args.new), ("before", args.old)):
-        (target / f"{name}.json").write_bytes((source / "results.json").read_bytes())
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    for source in [*args.new, args.before]:
+        shutil.copy(source / "results.json", target / f"{source.name}.json")
     page = ROOT / "docs/quality.md"
-    before, begin, rest = page.read_text(encoding="utf-8").partition("<!-- sample -->\n")
+    head, begin, rest = page.read_text(encoding="utf-8").partition("<!-- sample -->\n")
     _, end, after = rest.partition("<!-- /sample -->")
     if not end:
         raise SystemExit(f"{page.name} has no place for the table")
-    page.write_text(f"{before}{begin}\n{made}\n\n{end}{after}", encoding="utf-8")
+    page.write_text(f"{head}{begin}\n{made}\n\n{end}{after}", encoding="utf-8")
     print(made)
 
 

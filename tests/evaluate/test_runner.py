@@ -4,6 +4,7 @@ import io
 import json
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -129,8 +130,21 @@ def test_changed_candidates_never_meet_old_scores(
 ) -> None:
     evaluate_system(task, system(Overlap()), tmp_path)
     again = Overlap()
-    evaluate_system(load_task(write_set(tmp_path / "new", **changed)), system(again), tmp_path)
-    assert len(again.queries) == 3
+    new = load_task(write_set(tmp_path / "new", **changed))
+    evaluate_system(new, system(again), tmp_path)
+    assert again.queries == [new.queries["q1"]]  # the others have what they had
+
+
+def test_scores_of_a_sample_serve_the_whole_set(task: Task, tmp_path: Path) -> None:
+    sample = replace(task, run={"q2": task.run["q2"]}, qrels={"q2": task.qrels["q2"]})
+    evaluate_system(sample, system(Overlap()), tmp_path / "out")
+    rest = Overlap()
+    values = evaluate_system(task, system(rest), tmp_path / "out")
+    assert rest.queries == [QUERIES["q1"], QUERIES["q3"]]
+    again = Overlap()
+    assert evaluate_system(sample, system(again), tmp_path / "out").per_query["NDCG@10"].keys() == {"q2"}
+    assert again.queries == []
+    assert values.per_query == evaluate_system(task, system(Overlap()), tmp_path / "other").per_query
 
 
 @pytest.mark.parametrize("logits", [np.array([1.0]), np.array([np.nan, 0, 0]), np.zeros((3, 1))])

@@ -34,8 +34,9 @@ examples:
   tinyrerank evaluate data/* --model new --against runs/evaluate/old    is the new model better than the old?
 
 Scores are kept in the output folder as each query finishes: after an interrupt the same command goes on
-where it stopped, and a changed model, length limit or list is scored anew. The folder also gets results.json
-(every query's values), report.md, plot.png and the re-ranked runs in TREC form.
+where it stopped, one for more queries scores only the new ones, and a changed model, length limit or list is
+scored anew. The folder also gets results.json (every query's values), report.md, plot.png and the re-ranked
+runs in TREC form.
 
 `tinyrerank evaluate rag --help`: hit rate and MRR in LlamaIndex (a set in a folder named rag: ./rag).
 

@@ -55,10 +55,18 @@ class Task:
     def candidate_hash(self) -> str:
         """SHA-256 over the queries and the candidates with their texts, in order."""
         digest = hashlib.sha256()
-        for query, listed in self.run.items():
-            texts = [(key, self.documents[key]["title"], self.documents[key]["text"]) for key in listed]
-            digest.update(json.dumps([query, self.queries[query], texts]).encode())
+        for query in self.run:
+            digest.update(self._candidates(query))
         return digest.hexdigest()
+
+    def query_hash(self, query: str) -> str:
+        """The same over one query and its candidates, 16 hex digits."""
+        return hashlib.sha256(self._candidates(query)).hexdigest()[:16]
+
+    def _candidates(self, query: str) -> bytes:
+        documents = [(key, self.documents[key]) for key in self.run[query]]
+        texts = [(key, document["title"], document["text"]) for key, document in documents]
+        return json.dumps([query, self.queries[query], texts]).encode()
 
 
 def load_task(

@@ -1,8 +1,8 @@
 """Re-ranks each query's candidates with a system, keeps the logits on disk, goes on after a kill.
 
-Scores lie in ``scores.<system>.<key>.jsonl``: the key is a hash of the system, its settings and the
-candidates with their texts, so scores of another model, another length limit or another list are never
-taken for these.
+Scores lie in ``scores.<system>.<key>.jsonl``: the key is a hash of the system and its settings, and each line
+carries one of its query and candidates with their texts. So scores of another model, another length limit or
+another list are never taken for these, and those of a sample of the queries serve the whole set.
 """
 
 from __future__ import annotations
@@ -66,12 +66,12 @@ class System:
     list_weight: float = 0.0
     scores_of: str | None = None
 
-    def key(self, task: Task) -> str:
-        """Hash of the system and the candidates; the model counts by its content, not by its name."""
+    @property
+    def key(self) -> str:
+        """Hash of the system; the model counts by its content, not by its name."""
         outside = ("model", "list_weight")
         identity = {name: value for name, value in self.identity.items() if name not in outside}
-        text = json.dumps([identity, task.candidate_hash()], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
     def query_work(self, task: Task, query: str) -> int:
         """Characters to read for one query."""
@@ -174,7 +174,7 @@ def evaluate_system(
 def score_task(task: Task, system: System, folder: Path, progress: Progress) -> dict[str, ScoredQuery]:
     """Logits for every query of the task: kept ones read back, new ones appended as each query finishes."""
     kept_as = _file_name(system.scores_of or system.label)
-    path = folder / f"scores.{kept_as}.{system.key(task)}.jsonl"
+    path = folder / f"scores.{kept_as}.{system.key}.jsonl"
     scored = _read_scores(path, task)
     todo = [query for query in task.run if query not in scored]
     label = f"{system.label}: {task.name}"
@@ -194,7 +194,8 @@ def score_task(task: Task, system: System, folder: Path, progress: Progress) -> 
         for query in todo:
             documents = [task.documents[key] for key in task.run[query]]
             one = _score_query(system, task.queries[query], documents, preparing / len(todo))
-            file.write(json.dumps({"query": query, **asdict(one)}) + "\n")
+            row = {"query": query, "candidates": task.query_hash(query), **asdict(one)}
+            file.write(json.dumps(row) + "\n")
             file.flush()
             scored[query] = one
             place = f"{label}, query {len(scored)} of {len(task.run)}"
@@ -266,7 +267,10 @@ def _score_query(system: System, query: str, documents: list[BeirDocument], shar
 
 
 def _read_scores(path: Path, task: Task) -> dict[str, ScoredQuery]:
-    """What an earlier run kept; a line cut short by a kill, and all after it, is removed from the file."""
+    """What earlier runs kept for the task's queries and candidates.
+
+    A line cut short by a kill, and all after it, is removed from the file.
+    """
     scored: dict[str, ScoredQuery] = {}
     try:
         data = path.read_bytes()
@@ -276,13 +280,16 @@ def _read_scores(path: Path, task: Task) -> dict[str, ScoredQuery]:
     for line in data.splitlines(keepends=True):
         try:
             row = json.loads(line)
+            query, candidates = str(row["query"]), str(row["candidates"])
             one = ScoredQuery(tuple(float(x) for x in row["logits"]), float(row["seconds"]), int(row["cut"]))
-            expected = len(task.run[row["query"]])
         except (ValueError, KeyError, TypeError):
             break
-        if not line.endswith(b"\n") or len(one.logits) != expected:
+        if not line.endswith(b"\n"):
             break
-        scored[row["query"]] = one
+        if query in task.run and candidates == task.query_hash(query):
+            if len(one.logits) != len(task.run[query]):
+                break
+            scored[query] = one
         sound += len(line)
     if sound < len(data):
         with path.open("r+b") as file:

@@ -95,7 +95,7 @@ def plot(results: Results, path: Path) -> None:
     if len(names) > 1:
         axes.axhline((heights[-1] + heights[-2]) / 2, color="0.8", linewidth=0.8)
     axes.set_yticks(heights, [_row_label(results, name) for name in rows])
-    axes.set_ylim(heights[-1] - 0.7, 0.7)
+    axes.set_ylim(heights[-1] - 0.22 * max(len(styles), 3), 0.7)
     axes.set_xlabel(f"{_MAIN_METRIC} (in brackets: queries)")
     axes.grid(axis="x", color="0.9")
     axes.set_axisbelow(True)

@@ -1,0 +1,128 @@
+"""The quality page's table: the model, its list and the bi-encoder on the same queries of every set.
+
+    tinyrerank evaluate SET... --list-weight 0.3 --out runs/new
+    tinyrerank evaluate arguana --queries 100 --list-weight 0.3 --out runs/new-arguana
+    tinyrerank evaluate SET... --queries 100 --list-weight 0.3 --out runs/old --model OLD_FOLDER
+    python benchmarks/quality.py runs/new runs/new-arguana --before runs/old
+
+The evaluations of the new weights are joined. The cosine's values come from ``--cosine``, query by query:
+they do not depend on our weights (`tinyrerank evaluate SET... --model none --baseline cosine:FOLDER
+--list-weight 0.3` makes them, in hours). *Before* may be other weights or another setting, on fewer queries:
+the two are compared on those that both have.
+
+Writes results, report and plot to docs/results/tiny-en and the table into docs/quality.md, between
+``<!-- sets -->`` and ``<!-- /sets -->``: none of its figures is typed by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from tinyrerank.evaluate.pipeline import write_report
+from tinyrerank.evaluate.results import ALL_SETS, FIRST_STAGE, Results, SetResult, SystemValues, load_results
+from tinyrerank.evaluate.significance import randomization_test
+
+ROOT = Path(__file__).resolve().parents[1]
+METRIC, COSINE = "NDCG@10", "cosine"
+
+
+def joined(evaluations: Sequence[Results], cosine: Results) -> Results:
+    """One evaluation of all sets, the cosine's values beside ours."""
+    first = evaluations[0]
+    if len(labels := {one.main for one in evaluations}) > 1:
+        raise SystemExit(f"evaluations of different models: {', '.join(sorted(labels))}")
+    theirs = {one.name: one for one in cosine.sets}
+    others = {name: cosine.systems[name] for name in (COSINE, f"{COSINE}+list")}
+
+    def both(one: SetResult) -> SetResult:
+        queries = one.systems[FIRST_STAGE].per_query[METRIC]
+        added = {name: part(theirs[one.name].systems[name], queries) for name in others}
+        return replace(one, systems={**one.systems, **added}, n_queries=len(queries))
+
+    sets = [both(one) for results in evaluations for one in results.sets]
+    return replace(first, systems={**first.systems, **others}, sets=sets, comparisons=[])
+
+
+def part(values: SystemValues, queries: Sequence[str] | dict[str, float]) -> SystemValues:
+    """The values of some queries."""
+    chosen = {m: {query: found[query] for query in queries} for m, found in values.per_query.items()}
+    return replace(values, per_query=chosen)
+
+
+def table(results: Results) -> str:
+    """One row a set, the mean last; differences of ours from list and cosine, with their p."""
+    ours = results.main
+    columns = {
+        FIRST_STAGE: FIRST_STAGE,
+        ours: ours,
+        f"{ours}+list": f"{ours} + list",
+        COSINE: "all-MiniLM-L6-v2, cosine",
+        f"{COSINE}+list": "cosine + list",
+    }
+    rows = [["set", "queries", *columns.values(), "against list, p", "against cosine, p"]]
+    rows.append(["---", *["--:"] * (len(rows[0]) - 1)])
+
+    def tested(name: str) -> list[str]:
+        found = [results.comparison(ours, other, name, METRIC) for other in (FIRST_STAGE, COSINE)]
+        return [f"{one.difference:+.4f}, {one.p:.4f}" for one in found]
+
+    for one in results.sets:
+        means = [f"{one.systems[system].mean(METRIC):.4f}" for system in columns]
+        rows.append([one.name, f"{one.n_queries:,}", *means, *tested(one.name)])
+    n_queries = sum(one.n_queries for one in results.sets)
+    means = [f"**{results.mean(system, METRIC):.4f}**" for system in columns]
+    rows.append(["**mean over sets**", f"{n_queries:,}", *means, *tested(ALL_SETS)])
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
+
+
+def against(new: Results, before: Results) -> str:
+    """A sentence on the queries that both have."""
+    theirs = {one.name: one.systems[before.main].per_query[METRIC] for one in before.sets}
+    means, groups = [], []
+    for one in new.sets:
+        ours = one.systems[new.main].per_query[METRIC]
+        common = [query for query in ours if query in theirs[one.name]]
+        pairs = np.array([(theirs[one.name][query], ours[query]) for query in common])
+        means.append(pairs.mean(axis=0))
+        groups.append(pairs[:, 1] - pairs[:, 0])
+    [test] = randomization_test(groups)
+    old, now = np.mean(means, axis=0)
+    return (
+        f"Before and now, on the {sum(map(len, groups)):,} queries that both evaluations have: {old:.4f} and"
+        f" {now:.4f} ({test.difference:+.4f}, p = {test.p:.4f})."
+    )
+
+
+def main() -> None:
+    """Join, compare, write, fill the page."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("new", type=Path, nargs="+", help="evaluations of the new weights, each on sets of its own")
+    add("--before", type=Path, required=True, help="evaluation of the weights before")
+    add("--cosine", type=Path, default=ROOT / "docs/results/cosine", help="evaluation of the bi-encoder")
+    args = parser.parse_args()
+    results = joined([load_results(path) for path in args.new], load_results(args.cosine))
+    results.compare()
+    target = ROOT / "docs/results/tiny-en"
+    write_report(results, target)
+    shutil.copy(args.before / "results.json", target / "before.json")
+    made = table(results) + "\n\n" + against(results, load_results(args.before))
+    page = ROOT / "docs/quality.md"
+    head, begin, rest = page.read_text(encoding="utf-8").partition("<!-- sets -->\n")
+    _, end, after = rest.partition("<!-- /sets -->")
+    if not end:
+        raise SystemExit(f"{page.name} has no place for the table")
+    page.write_text(f"{head}{begin}\n{made}\n\n{end}{after}", encoding="utf-8")
+    print(made)
+
+
+if __name__ == "__main__":
+    main()

@@ -32,6 +32,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from page import DOCS, fill
 from tokenizers import Tokenizer
 
 from tinyrerank.evaluate.significance import randomization_test
@@ -49,7 +50,6 @@ from tinyrerank.train.tokens import DeviceText, Flat, PairBuilder, Template, enc
 from tinyrerank.train.tune import DevLists, make_dev_lists, score_lists
 from tinyrerank.train.warmstart import warm_start
 
-ROOT = Path(__file__).resolve().parents[1]
 CPU = torch.device("cpu")
 MEASURES = ("held-out questions", "nfcorpus, development", "correlation")
 UNSEEN_LISTS, DEV_QUERIES = 150, 160
@@ -284,7 +284,7 @@ def main() -> None:
     add("--tokens", type=int, default=6_144, help="of a step")
     add("--at-once", type=int, default=2, help="runs side by side")
     add("--keep", type=Path, default=Path("runs/ablation"))
-    add("--out", type=Path, default=ROOT / "docs/results/ablation")
+    add("--out", type=Path, default=DOCS / "results/ablation")
     args = parser.parse_args()
     keep_texts(args)
     names = ["", *(n for n, v in VARIANTS.items() if not v.needs or getattr(args, v.needs))]
@@ -305,12 +305,7 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "results.json").write_text(json.dumps(results) + "\n")
     plot(results, args.out / "plot.png")
-    page = ROOT / "docs/quality.md"
-    before, begin, rest = page.read_text(encoding="utf-8").partition("<!-- ablation -->\n")
-    _, end, after = rest.partition("<!-- /ablation -->")
-    if not end:
-        raise SystemExit(f"{page.name} has no place for the table")
-    page.write_text(f"{before}{begin}\n{table(results)}\n\n{end}{after}", encoding="utf-8")
+    fill(DOCS / "quality.md", "ablation", table(results))
     print(table(results))
 
 

@@ -9,11 +9,10 @@ the table, so that it shows how often it fails and not that it always does.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+
+from page import DOCS, fill
 
 from tinyrerank import Reranker
-
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "quality.md"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +105,7 @@ def main() -> None:
             )
     print(*rows, sep="\n")
     text = f"{passed} of {len(CASES)} are ordered rightly.\n\n" + "\n".join(rows)
-    before, begin, rest = PAGE.read_text(encoding="utf-8").partition("<!-- failures -->\n")
-    _, end, after = rest.partition("<!-- /failures -->")
-    if not end:
-        raise SystemExit(f"{PAGE.name} has no place for the failures")
-    PAGE.write_text(f"{before}{begin}\n{text}\n\n{end}{after}", encoding="utf-8")
+    fill(DOCS / "quality.md", "failures", text)
 
 
 if __name__ == "__main__":

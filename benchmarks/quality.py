@@ -23,12 +23,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from page import DOCS, fill
 
 from tinyrerank.evaluate.pipeline import write_report
 from tinyrerank.evaluate.results import ALL_SETS, FIRST_STAGE, Results, SetResult, SystemValues, load_results
 from tinyrerank.evaluate.significance import randomization_test
 
-ROOT = Path(__file__).resolve().parents[1]
 METRIC, COSINE = "NDCG@10", "cosine"
 
 
@@ -107,20 +107,15 @@ def main() -> None:
     add = parser.add_argument
     add("new", type=Path, nargs="+", help="evaluations of the new weights, each on sets of its own")
     add("--before", type=Path, required=True, help="evaluation of the weights before")
-    add("--cosine", type=Path, default=ROOT / "docs/results/cosine", help="evaluation of the bi-encoder")
+    add("--cosine", type=Path, default=DOCS / "results/cosine", help="evaluation of the bi-encoder")
     args = parser.parse_args()
     results = joined([load_results(path) for path in args.new], load_results(args.cosine))
     results.compare()
-    target = ROOT / "docs/results/tiny-en"
+    target = DOCS / "results/tiny-en"
     write_report(results, target)
     shutil.copy(args.before / "results.json", target / "before.json")
     made = table(results) + "\n\n" + against(results, load_results(args.before))
-    page = ROOT / "docs/quality.md"
-    head, begin, rest = page.read_text(encoding="utf-8").partition("<!-- sets -->\n")
-    _, end, after = rest.partition("<!-- /sets -->")
-    if not end:
-        raise SystemExit(f"{page.name} has no place for the table")
-    page.write_text(f"{head}{begin}\n{made}\n\n{end}{after}", encoding="utf-8")
+    fill(DOCS / "quality.md", "sets", made)
     print(made)
 
 

@@ -13,9 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "docs" / "results"
-PAGE = ROOT / "docs" / "robustness.md"
+from page import DOCS, fill
+
+RESULTS = DOCS / "results"
+PAGE = DOCS / "robustness.md"
 ABSENT = "*(not measured yet)*"
 
 
@@ -63,19 +64,13 @@ SECTIONS: dict[str, Callable[[], str]] = {"levels": levels, "servers": servers, 
 
 def main() -> None:
     """Fill the page."""
-    page = PAGE.read_text(encoding="utf-8")
     for name, make in SECTIONS.items():
         try:
             text = make()
         except FileNotFoundError as error:
             print(f"{name}: not filled, no {Path(error.filename).name}")
             text = ABSENT
-        before, begin, rest = page.partition(f"<!-- {name} -->\n")
-        _, end, after = rest.partition(f"<!-- /{name} -->")
-        if not end:
-            raise SystemExit(f"{PAGE.name} has no place for {name}")
-        page = f"{before}{begin}{text}\n{end}{after}"
-    PAGE.write_text(page, encoding="utf-8")
+        fill(PAGE, name, text)
 
 
 if __name__ == "__main__":

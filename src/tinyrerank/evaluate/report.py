@@ -24,6 +24,8 @@ _INTRODUCTION = (
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 _TICK: dict[str, Any] = {"color": "0.45", "marker": "|", "markersize": 11, "markeredgewidth": 2}
 _PLOT_CAPTION = "filled: differs from the list, p < 0.05; hollow: it may be chance"
+#: From one system to the next within a set's row.
+_STEP_DOWN = 0.22
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 
 
@@ -95,7 +97,7 @@ def plot(results: Results, path: Path) -> None:
     if len(names) > 1:
         axes.axhline((heights[-1] + heights[-2]) / 2, color="0.8", linewidth=0.8)
     axes.set_yticks(heights, [_row_label(results, name) for name in rows])
-    axes.set_ylim(heights[-1] - 0.22 * max(len(styles), 3), 0.7)
+    axes.set_ylim(heights[-1] - _STEP_DOWN * max(len(styles), 3), 0.7)
     axes.set_xlabel(f"{_MAIN_METRIC} (in brackets: queries)")
     axes.grid(axis="x", color="0.9")
     axes.set_axisbelow(True)
@@ -120,7 +122,7 @@ def _plot_row(axes: Axes, results: Results, name: str, y: float) -> None:
             axes.plot([base, value], [y, y], color=colour, alpha=0.4, zorder=1)
         sure = results.comparison(system, FIRST_STAGE, name, _MAIN_METRIC).p < _SIGNIFICANT
         face = colour if sure else "white"
-        axes.plot(value, y - 0.22 * i, marker=marker, markersize=6, color=colour, markerfacecolor=face)
+        axes.plot(value, y - _STEP_DOWN * i, marker=marker, markersize=6, color=colour, markerfacecolor=face)
 
 
 def _styles(results: Results) -> dict[str, tuple[str, str]]:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def joined(evaluations: Sequence[Results], cosine: Results) -> Results:
     return replace(first, systems={**first.systems, **others}, sets=sets, comparisons=[])
 
 
-def part(values: SystemValues, queries: Sequence[str] | dict[str, float]) -> SystemValues:
+def part(values: SystemValues, queries: Iterable[str]) -> SystemValues:
     """The values of some queries."""
     chosen = {m: {query: found[query] for query in queries} for m, found in values.per_query.items()}
     return replace(values, per_query=chosen)

@@ -57,6 +57,13 @@ def test_a_heading_with_nothing_under_it_is_still_found() -> None:
     ]
 
 
+def test_markdown_is_read_by_paragraph_where_one_says_so(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.md", "# Tides\n\nThe moon pulls.\n\nThe sun helps.\n")
+    assert [p.text for p in read(path)] == ["The moon pulls.\n\nThe sun helps."]
+    found = [(p.text, p.line) for p in read(path, per="paragraph")]
+    assert found == [("# Tides", 1), ("The moon pulls.", 3), ("The sun helps.", 5)]
+
+
 def test_long_markdown_paragraphs_are_cut_between_sentences_and_short_ones_joined() -> None:
     sentence = "The tide rises when the moon pulls the sea toward it."
     passages = list(split_markdown("# T\n\n" + " ".join([sentence] * 60) + "\n\nShort.\n\nShorter.\n"))

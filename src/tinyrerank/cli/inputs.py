@@ -66,8 +66,8 @@ class Reading:
 
     Attributes:
         format: a name in ``FORMATS``, or None to go by the ending of the file name.
-        per: what makes one document of a text file: ``line``, ``paragraph`` or ``file``; None means a line of
-            standard input and the whole of a file.
+        per: what makes one document of a text or Markdown file: ``line``, ``paragraph`` or ``file``; None
+            means a line of standard input, a passage of Markdown and the whole of another file.
         text_field: JSON key or column of the text.
         title_field: JSON key or column of the title, which may be absent.
         id_field: JSON key or column of the identifier, which may be absent; ``_id`` is tried too.
@@ -259,7 +259,11 @@ def _read_plain(path: str, reading: Reading) -> Iterator[Passage]:
             yield Passage(found[0].rstrip(), path, number)
 
 
-def _read_markdown(path: str, _: Reading) -> Iterator[Passage]:
+def _read_markdown(path: str, reading: Reading) -> Iterator[Passage]:
+    """Passages under their headings, or lines, paragraphs or the file where the user says so."""
+    if reading.per:
+        yield from _read_plain(path, reading)
+        return
     for line, heading, text in split_markdown(_newlines(read_text(path))):
         yield Passage(text, path, line, heading)
 

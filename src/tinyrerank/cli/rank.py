@@ -29,7 +29,7 @@ Rank documents by how well they answer a query, best first.
 
 Documents come from files, folders (all their .txt .md .jsonl .csv .tsv files) and '-' for standard input:
   text      a file is one document; with --per paragraph or --per line it is many (standard input: by line)
-  Markdown  split under its headings into passages of readable size
+  Markdown  split under its headings into passages of readable size; --per as for text
   JSONL     one object a line: "text", perhaps "title" and "id"
   CSV, TSV  a header line, then rows with the same fields
 """
@@ -100,7 +100,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
     reading = parser.add_argument_group("reading")
     reading.add_argument("--format", choices=tuple(FORMATS), help="format of all files (default: by name)")
-    reading.add_argument("--per", choices=UNITS, help="what makes one document of a text file")
+    reading.add_argument("--per", choices=UNITS, help="what makes one document of a text or Markdown file")
     reading.add_argument("--text-field", default="text", metavar="NAME", help="key or column of the text")
     reading.add_argument("--title-field", default="title", metavar="NAME", help="key or column of the title")
     reading.add_argument("--id-field", default="id", metavar="NAME", help="key or column of the identifier")

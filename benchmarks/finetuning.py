@@ -24,6 +24,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from page import DOCS, fill
+
 from tinyrerank import Reranker
 from tinyrerank.cli import main as command
 from tinyrerank.evaluate.beir import read_corpus
@@ -33,7 +35,6 @@ from tinyrerank.evaluate.significance import randomization_test
 from tinyrerank.model.hub import resolve_model
 from tinyrerank.train.manifest import sha256, surroundings
 
-ROOT = Path(__file__).resolve().parents[1]
 METRIC = "NDCG@10"
 NOTHING_GAINED = 3  # exit code of finetune
 Values = dict[str, float]
@@ -193,14 +194,6 @@ def tables(results: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def insert(page: Path, content: str) -> None:
-    """Put figures between the markers of a page."""
-    start, end = "<!-- figures: benchmarks/finetuning.py -->", "<!-- end of figures -->"
-    before, _, rest = page.read_text(encoding="utf-8").partition(start)
-    _, _, after = rest.partition(end)
-    page.write_text(f"{before}{start}\n\n{content}\n{end}{after}", encoding="utf-8")
-
-
 def main() -> None:
     """Measure, write results and tables."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
@@ -219,7 +212,7 @@ def main() -> None:
     add("--max-length", type=int, default=160)
     add("--threads", type=int, default=1)
     add("--work", type=Path, default=Path("runs/finetuning"))
-    add("--out", type=Path, default=ROOT / "docs/results/finetuning")
+    add("--out", type=Path, default=DOCS / "results/finetuning")
     args = parser.parse_args()
     start = resolve_model(args.model)
     settings = {k: v for k, v in vars(args).items() if k in {"folds", "ranked_folds", "n_queries"}}
@@ -230,7 +223,7 @@ def main() -> None:
         results["sets"][folder.name] = one_set(folder, args, start)
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-    insert(ROOT / "docs/finetuning.md", tables(results))
+    fill(DOCS / "finetuning.md", "figures", tables(results))
     print(tables(results))
 
 

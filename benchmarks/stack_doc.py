@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "docs" / "results"
-PAGES = ROOT / "docs" / "integrations"
+from page import DOCS, fill
+
+RESULTS = DOCS / "results"
+PAGES = DOCS / "integrations"
 ABSENT = "*(not measured yet)*"
 COLUMNS = {"none": "no reranker", "cosine": "bi-encoder's order"}
 METRICS = {"hit_rate": "Hit rate @5", "mrr": "MRR @5"}
@@ -112,15 +112,6 @@ def published(run: Figures) -> str:
         for row in run["published_on_another_data_set"]
     ]
     return table(["another data set: the vendor's", "hit rate", "MRR"], rows)
-
-
-def fill(page: Path, name: str, text: str) -> None:
-    """Replace one block of a page."""
-    before = page.read_text(encoding="utf-8")
-    block = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
-    if len(block.findall(before)) != 1:
-        raise SystemExit(f"{page}: one block named {name} is needed")
-    page.write_text(block.sub(lambda found: f"{found[1]}{text}\n{found[2]}", before), encoding="utf-8")
 
 
 def main() -> None:

@@ -8,14 +8,13 @@ Text between ``<!-- NAME -->`` and ``<!-- /NAME -->`` is replaced by the table o
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "docs" / "results" / "bench"
-PAGE = ROOT / "docs" / "performance.md"
+from page import DOCS, fill
+
+RESULTS = DOCS / "results" / "bench"
+PAGE = DOCS / "performance.md"
 ABSENT = "*(not measured yet)*"
 LIBRARIES = ("onnxruntime", "openvino", "torch")
 Figures = dict[str, Any]
@@ -210,18 +209,13 @@ TABLES: dict[str, Callable[[], str]] = {
 
 def main() -> None:
     """Fill the page."""
-    page = PAGE.read_text(encoding="utf-8")
     for name, make in TABLES.items():
         try:
             text = make()
         except (FileNotFoundError, KeyError, StopIteration, ValueError) as error:
             print(f"{name}: not filled ({type(error).__name__}: {error})")
             text = ABSENT
-        section = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
-        if not section.search(page):
-            raise SystemExit(f"{PAGE.name} has no place for the table {name}")
-        page = section.sub(lambda found, text=text: f"{found[1]}{text}\n{found[2]}", page)
-    PAGE.write_text(page, encoding="utf-8")
+        fill(PAGE, name, text)
 
 
 if __name__ == "__main__":

@@ -59,16 +59,19 @@ def condensed(run: Figures) -> Figures:
 
 
 def averages(run: Figures) -> str:
-    """Each column's means over sets, first stages and depths, with intervals, and the gain of each."""
+    """Each column's means over sets, first stages and depths, and its gains, all with intervals."""
     rows = []
     for column in run["columns"]:
         row = [COLUMNS.get(column, column)]
         for metric in METRICS:
             row.append(interval(run["averages"][column][metric], ".4f", ".3f"))
-            gained = run["gains_over_no_reranker"].get(column)
-            row.append(interval(gained[metric], "+.4f", "+.3f") if gained else "")
+            for gains in ("gains_over_no_reranker", "gains_over_bi_encoder"):
+                gained = run[gains].get(column)
+                row.append(interval(gained[metric], "+.4f", "+.3f") if gained else "")
         rows.append(row)
-    heads = [each for title in METRICS.values() for each in (title, "gain over none")]
+    heads = [
+        each for title in METRICS.values() for each in (title, "gain over none", "over bi-encoder's order")
+    ]
     questions = {cell["set"]: cell["questions"] for cell in run["cells"]}
     sets = ", ".join(f"{name} ({count})" for name, count in questions.items())
     read = ", ".join(

@@ -127,14 +127,15 @@ def test_a_model_column_is_what_our_postprocessor_does_in_llama_index(
 
 
 def made_up(values: list[float], other: list[float]) -> RagResults:
+    """The bi-encoder keeps the first stage's order."""
     table = {
         ("toy", stage, depth, column, metric): row
         for stage in STAGES
         for depth in DEPTHS
-        for column, row in ((NONE, values), ("ours", other))
+        for column, row in ((NONE, values), (COSINE, values), ("ours", other))
         for metric in ("hit_rate", "mrr")
     }
-    return RagResults(["toy"], [NONE, "ours"], table, {})
+    return RagResults(["toy"], [NONE, COSINE, "ours"], table, {})
 
 
 def test_intervals_hold_the_mean_and_a_sure_gain_is_above_zero() -> None:
@@ -153,7 +154,9 @@ def test_the_report_marks_published_figures_as_another_data_set() -> None:
     results = made_up([0.0, 1.0], [1.0, 1.0])
     text = markdown(results)
     assert text.index("Another data set") < text.index("| jina-reranker-v1-tiny-en | 0.8316 | 0.6761 |")
-    assert "| ours | 1.0000 [1.000, 1.000] | +0.500" in text
+    ours = next(line for line in text.splitlines() if line.startswith("| ours |"))
+    assert ours.startswith("| ours | 1.0000 [1.000, 1.000] | +0.500")
+    assert ours.count("+0.500") == 4  # over no reranker and over the bi-encoder, hit rate and MRR
     assert "no reranker" in terminal_table(results)
 
 
@@ -183,6 +186,11 @@ def test_the_command_writes_a_report_and_goes_on_from_kept_scores(
     first = json.loads(capsys.readouterr().out)
     assert first["columns"] == [NONE, COSINE, "ours"]
     assert {"hit_rate", "mrr"} == first["averages"]["ours"].keys()
+    assert first["gains_over_no_reranker"].keys() == {COSINE, "ours"}
+    mrr = {column: values["mrr"]["mean"] for column, values in first["averages"].items()}
+    assert first["gains_over_bi_encoder"].keys() == {"ours"}
+    gain = first["gains_over_bi_encoder"]["ours"]["mrr"]["mean"]
+    assert gain == pytest.approx(mrr["ours"] - mrr[COSINE])
     [kept] = (out / "toy").glob("scores.ours.*.jsonl")
     before = kept.read_bytes()
     assert main(command) == 0

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tinyrerank.evaluate.pipeline import library_versions
-from tinyrerank.evaluate.rag.run import METRICS, NONE, TOP_N, Interval, RagResults
+from tinyrerank.evaluate.rag.run import COSINE, METRICS, NONE, TOP_N, Interval, RagResults
 from tinyrerank.evaluate.rag.sets import DEPTHS, STAGES
 
 _TITLES = {"hit_rate": f"Hit rate @{TOP_N}", "mrr": f"MRR @{TOP_N}"}
@@ -70,10 +70,14 @@ def to_json(results: RagResults) -> dict[str, Any]:
         column: {metric: _plain(results.average(column, metric)) for metric in METRICS}
         for column in results.columns
     }
-    gains = {
-        column: {metric: _plain(results.average(column, metric, against=NONE)) for metric in METRICS}
-        for column in results.columns[1:]
-    }
+
+    def gains(over: str) -> dict[str, Any]:
+        return {
+            column: {metric: _plain(results.average(column, metric, against=over)) for metric in METRICS}
+            for column in results.columns
+            if column not in {over, NONE}
+        }
+
     return {
         "command": "evaluate rag",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -83,7 +87,8 @@ def to_json(results: RagResults) -> dict[str, Any]:
         "systems": results.systems,
         "top_n": TOP_N,
         "averages": averages,
-        "gains_over_no_reranker": gains,
+        "gains_over_no_reranker": gains(NONE),
+        "gains_over_bi_encoder": gains(COSINE),
         "published_on_another_data_set": [
             {"model": name, "hit_rate": hit, "mrr": mrr} for name, hit, mrr in PUBLISHED
         ],
@@ -120,11 +125,14 @@ def _average_table(results: RagResults) -> list[str]:
         row = [_title(column)]
         for metric in METRICS:
             row.append(_interval(results.average(column, metric)))
-            gain = results.average(column, metric, against=NONE)
-            row.append("" if column == NONE else f"{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]")
+            for over in (NONE, COSINE):
+                gain = results.average(column, metric, against=over)
+                row.append(
+                    "" if column in {over, NONE} else f"{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
+                )
         rows.append(row)
-    heads = [f"{_TITLES[metric]}{more}" for metric in METRICS for more in ("", ", gain over no reranker")]
-    return _table(["", *heads], rows)
+    gained = ("", ", gain over no reranker", ", gain over the bi-encoder's order")
+    return _table(["", *(f"{_TITLES[metric]}{more}" for metric in METRICS for more in gained)], rows)
 
 
 def _set_table(results: RagResults, metric: str) -> list[str]:

@@ -70,14 +70,13 @@ def to_json(results: RagResults) -> dict[str, Any]:
         column: {metric: _plain(results.average(column, metric)) for metric in METRICS}
         for column in results.columns
     }
-
-    def gains(over: str) -> dict[str, Any]:
-        return {
+    gains = {
+        over: {
             column: {metric: _plain(results.average(column, metric, against=over)) for metric in METRICS}
-            for column in results.columns
-            if column not in {over, NONE}
+            for column in _above(results, over)
         }
-
+        for over in (NONE, COSINE)
+    }
     return {
         "command": "evaluate rag",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -87,8 +86,8 @@ def to_json(results: RagResults) -> dict[str, Any]:
         "systems": results.systems,
         "top_n": TOP_N,
         "averages": averages,
-        "gains_over_no_reranker": gains(NONE),
-        "gains_over_bi_encoder": gains(COSINE),
+        "gains_over_no_reranker": gains[NONE],
+        "gains_over_bi_encoder": gains[COSINE],
         "published_on_another_data_set": [
             {"model": name, "hit_rate": hit, "mrr": mrr} for name, hit, mrr in PUBLISHED
         ],
@@ -126,10 +125,8 @@ def _average_table(results: RagResults) -> list[str]:
         for metric in METRICS:
             row.append(_interval(results.average(column, metric)))
             for over in (NONE, COSINE):
-                gain = results.average(column, metric, against=over)
-                row.append(
-                    "" if column in {over, NONE} else f"{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
-                )
+                shown = column in _above(results, over)
+                row.append(_gain(results.average(column, metric, against=over)) if shown else "")
         rows.append(row)
     gained = ("", ", gain over no reranker", ", gain over the bi-encoder's order")
     return _table(["", *(f"{_TITLES[metric]}{more}" for metric in METRICS for more in gained)], rows)
@@ -163,6 +160,15 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 def _title(column: str) -> str:
     return _COLUMN_TITLES.get(column, column)
+
+
+def _above(results: RagResults, over: str) -> list[str]:
+    """The columns after one: those whose gain over it is shown."""
+    return results.columns[results.columns.index(over) + 1 :]
+
+
+def _gain(value: Interval) -> str:
+    return f"{value.mean:+.3f} [{value.low:+.3f}, {value.high:+.3f}]"
 
 
 def _interval(value: Interval) -> str:

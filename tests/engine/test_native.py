@@ -53,10 +53,14 @@ PATHS = [
     Kernels("fp32", "avx512", "fp32", EXACT),
     Kernels("bf16", "avx512", "bf16", BF16),
     Kernels("bf16", "avx512", "fp32", BF16),
+    Kernels("bf16", "amx", "bf16", BF16),
+    Kernels("bf16", "amx", "fp32", BF16),
     Kernels("int8", "portable", "fp32", INT8),
     Kernels("int8", "avx2", "fp32", INT8),
     Kernels("int8", "avx512", "fp32", INT8),
     Kernels("int8", "avx512", "bf16", INT8),
+    Kernels("int8", "amx", "fp32", INT8),
+    Kernels("int8", "amx", "bf16", INT8),
 ]
 GEOMETRIES = {
     "width 16, geglu": MODEL,
@@ -221,6 +225,17 @@ def test_instruction_sets_differ_by_rounding_only(weights: Weights) -> None:
         for isa in ("portable", native._native.best_isa().partition("+")[0])
     ]
     assert report("portable against the best", *results) < 0.02
+
+
+@pytest.mark.parametrize("name", ["heads of 64", "heads of 32", "width 768"])
+def test_tiles_of_bytes_give_the_sums_of_vectors_bit_for_bit(name: str) -> None:
+    weights = random_weights(GEOMETRIES[name], seed=5)
+    batch = pack(sequences([1, 16, 17, 32, 33, 72, 73, 300]))
+    try:
+        engines = [native.NativeEngine(weights, isa=isa, attention="fp32") for isa in ("amx", "avx512")]
+    except EngineError as error:
+        pytest.skip(str(error))
+    np.testing.assert_array_equal(*(engine.score(*batch) for engine in engines))
 
 
 def test_several_callers_get_their_own_logits_bit_for_bit(weights: Weights) -> None:

@@ -1,9 +1,9 @@
 """The native engine: our own C++ kernels for exactly this architecture, in int8, bf16 or fp32.
 
-``cpp/`` holds the source. The kernels are chosen when a model is loaded, by what the processor has: AVX-512
-with VNNI (and BF16), AVX2, 64-bit Arm with SDOT, or any other. A sequence's logit is the same, bit for bit,
-whatever its neighbours, their order and the number of threads; it differs a little between modes and
-processors.
+``cpp/`` holds the source. The kernels are chosen when a model is loaded, by what the processor has: AMX,
+AVX-512 with VNNI (and BF16), AVX2, 64-bit Arm with SDOT, or any other. A sequence's logit is the same, bit
+for bit, whatever its neighbours, their order and the number of threads; it differs a little between modes
+and processors.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tinyrerank.errors import EngineError, InputError, ModelError
 from tinyrerank.model import Weights, load_weights
 
 Mode = Literal["auto", "int8", "bf16", "fp32"]
-Isa = Literal["auto", "avx512", "avx2", "neon", "portable"]
+Isa = Literal["auto", "amx", "avx512", "avx2", "neon", "portable"]
 Attention = Literal["auto", "bf16", "fp32"]
 
 #: Sequences are computed together up to this many tokens; it bounds the memory, at no cost in speed.
@@ -45,7 +45,7 @@ class NativeEngine:
         group_tokens: sequences are computed together up to this many tokens.
 
     Attributes:
-        path: what it runs on, such as ``avx512 int8, attention bf16``.
+        path: what it runs on, such as ``amx int8, attention bf16``.
 
     Raises:
         InputError: a setting is unknown.

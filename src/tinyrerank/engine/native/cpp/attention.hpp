@@ -305,6 +305,7 @@ static void attend(const Model& model, const Group& group, int layer, int doc, i
     store(b.alibi + i, vmax(d, -d) * -slope);
   }
 
+  const typename Att::Session session;
   for (int first = 0; first < n; first += kTileRows) {
     const int rows = n - first < kTileRows ? n - first : kTileRows;
     // Whole tiles of consecutive rows are used where they lie.

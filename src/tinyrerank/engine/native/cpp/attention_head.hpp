@@ -24,6 +24,7 @@ static inline const int32_t* words_of(const void* row) { return static_cast<cons
 
 struct Fp32Attention {
   using E = float;
+  using Session = NoSession;
   static constexpr bool kExact = true;
   static constexpr int kStep = 1;  // elements of a row in a step of 4 bytes
   static constexpr float kNegligible = 26.0f;
@@ -48,6 +49,7 @@ struct Fp32Attention {
 #if defined(__AVX512F__)
 struct Bf16Attention {
   using E = uint16_t;
+  using Session = NoSession;
   static constexpr bool kExact = false;
   static constexpr int kStep = 2;
   static constexpr float kNegligible = 12.0f;

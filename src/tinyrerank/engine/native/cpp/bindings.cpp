@@ -31,6 +31,7 @@ Mode mode_of(const std::string& given) {
 
 Isa isa_of(const std::string& given) {
   return pick<Isa>(given, {{"auto", Isa::automatic},
+                           {"amx", Isa::amx},
                            {"avx512", Isa::avx512},
                            {"avx2", Isa::avx2},
                            {"neon", Isa::neon},

@@ -18,8 +18,9 @@ struct BlockBuffers {
 
   BlockBuffers(Scratch& scratch, const Geometry& g) {
     using A = typename Product::A;
-    narrow = scratch.take<A>(long(kBlockRows) * (g.context > g.hidden_p ? g.context : g.hidden_p));
-    wide = scratch.take<A>(long(kBlockRows) * g.inter_p);
+    constexpr long kWhole = (kBlockRows + Product::kRows - 1) / Product::kRows * Product::kRows;
+    narrow = scratch.take<A>(kWhole * (g.context > g.hidden_p ? g.context : g.hidden_p));
+    wide = scratch.take<A>(kWhole * g.inter_p);
     active = scratch.take<float>(long(kBlockRows) * g.inter_p);
   }
 };

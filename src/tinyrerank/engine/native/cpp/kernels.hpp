@@ -115,6 +115,7 @@ struct Kernels {
 enum class Mode { int8, bf16, fp32 };
 
 // One a compiled instruction set; null where it lacks the combination.
+const Kernels* kernels_amx(Mode mode, bool bf16_attention);
 const Kernels* kernels_avx512(Mode mode, bool bf16_attention);
 const Kernels* kernels_avx2(Mode mode, bool bf16_attention);
 const Kernels* kernels_neon(Mode mode, bool bf16_attention);

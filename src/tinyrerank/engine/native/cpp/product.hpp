@@ -19,8 +19,14 @@ struct RowCode {
   float scale, offset;
 };
 
+// What holds for the register tiles of vectors.
+struct VectorTile {
+  using Session = NoSession;
+  static constexpr int kRows = kTileRows;
+};
+
 // 8-bit activations over the row's own range x signed 8-bit weights, exact int32 sums. Codes are 0..255, less kZero.
-struct Int8Product {
+struct Int8Product : VectorTile {
 #if defined(__AVX512F__)
   using A = uint8_t;
   static constexpr PanelFormat kFormat = PanelFormat::s8x4;
@@ -68,7 +74,10 @@ struct Int8Product {
   }
 
 #if defined(__AVX512F__)
-  static void spin(long rounds) { spin_int8(rounds); }
+  static double spin(long rounds) {  // rows x depth, over all rounds
+    spin_int8(rounds);
+    return double(rounds) * kTileRows * kStep;
+  }
 #endif
 
   static Vec decode(const char* sums, RowCode row, const Linear& w, int column) {
@@ -77,7 +86,7 @@ struct Int8Product {
   }
 };
 
-struct FloatDecode {
+struct FloatDecode : VectorTile {
   static Vec decode(const char* sums, RowCode, const Linear& w, int column) {
     return load(reinterpret_cast<const float*>(sums)) + load(w.bias + column);
   }
@@ -96,7 +105,10 @@ struct Fp32Product : FloatDecode {
     tile_fp32(a, lda * 4L, panel, kPanelBytes, k, c, kPanelBytes, rows);
   }
 #if defined(__AVX512F__)
-  static void spin(long rounds) { spin_fp32(rounds); }
+  static double spin(long rounds) {  // rows x depth, over all rounds
+    spin_fp32(rounds);
+    return double(rounds) * kTileRows * kStep;
+  }
 #endif
 };
 
@@ -114,7 +126,10 @@ struct Bf16Product : FloatDecode {
   static void tile(const A* a, int lda, const void* panel, int k, void* c, int rows) {
     tile_bf16(a, lda * 2L, panel, kPanelBytes, k / 2, c, kPanelBytes, rows);
   }
-  static void spin(long rounds) { spin_bf16(rounds); }
+  static double spin(long rounds) {  // rows x depth, over all rounds
+    spin_bf16(rounds);
+    return double(rounds) * kTileRows * kStep;
+  }
 };
 #endif
 
@@ -123,12 +138,13 @@ struct Bf16Product : FloatDecode {
 template <class Product, class Emit>
 static inline void multiply(const Linear& w, const typename Product::A* a, int lda, const RowCode* codes, int rows,
                             Emit&& emit) {
-  alignas(64) char sums[kTileRows * kPanelBytes];
+  const typename Product::Session session;
+  alignas(64) char sums[Product::kRows * kPanelBytes];
   const long panel_bytes = long(w.k) / Product::kStep * kPanelBytes;
   for (int column = 0; column < w.n; column += kPanel) {
     const char* panel = static_cast<const char*>(w.panels) + column / kPanel * panel_bytes;
-    for (int tile = 0; tile < rows; tile += kTileRows) {
-      const int here = rows - tile < kTileRows ? rows - tile : kTileRows;
+    for (int tile = 0; tile < rows; tile += Product::kRows) {
+      const int here = rows - tile < Product::kRows ? rows - tile : Product::kRows;
       Product::tile(a + long(tile) * lda, lda, panel, w.k, sums, here);
       for (int r = 0; r < here; ++r) {
         Vec values[kVectors];
@@ -145,8 +161,7 @@ static inline void multiply(const Linear& w, const typename Product::A* a, int l
 template <class Product>
 static double spin(long rounds) {
 #if defined(__AVX512F__)
-  Product::spin(rounds);
-  return 2.0 * rounds * kTileRows * kPanel * Product::kStep;
+  return 2.0 * kPanel * Product::spin(rounds);
 #else
   constexpr int k = 128;
   alignas(64) static typename Product::A a[kTileRows * k] = {};

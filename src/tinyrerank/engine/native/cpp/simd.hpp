@@ -23,6 +23,11 @@ constexpr int kLanes = 4;
 #endif
 constexpr int kVectors = 32 / kLanes;  // vectors in a row of a tile
 
+// Alive while products are computed. Vectors need nothing; other instructions set their registers up in it.
+struct NoSession {
+  ~NoSession() {}  // not trivial, so that a session nobody reads is no unused variable
+};
+
 typedef float Vec __attribute__((vector_size(kLanes * 4)));
 typedef int32_t VecI __attribute__((vector_size(kLanes * 4)));
 typedef float VecU __attribute__((vector_size(kLanes * 4), aligned(4), may_alias));

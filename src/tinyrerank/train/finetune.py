@@ -40,7 +40,7 @@ from tinyrerank.train.pool import Pool
 from tinyrerank.train.rank import Enough, mean_list_tokens, train_rank
 from tinyrerank.train.recipe import MineRecipe, StageRecipe
 from tinyrerank.train.tokens import DeviceText, PairBuilder, Template, encode
-from tinyrerank.train.tune import DevLists, discounts, make_dev_lists
+from tinyrerank.train.tune import DevLists, discounts
 from tinyrerank.train.tunecard import tune_card
 
 #: Logits of (query, document) pairs by the model of a folder: folder, pairs, longest pair in tokens.
@@ -50,7 +50,10 @@ Teacher = Callable[[NDArray[np.int32], NDArray[np.int32]], NDArray[np.float32]]
 
 _TEMPERATURE = 0.35
 _EVALUATION_TOKENS = 512
-_STEPS_ASIDE = (1.0, 0.8, 0.6, 0.4, 0.2)
+#: How far to go from the old weights to the new ones; the next if everyday questions would suffer. Weights on
+#: the way rank unseen queries of the domain as well as those at its end or better, and forget less (WiSE-FT,
+#: Wortsman et al. 2022, arXiv 2109.01903): docs/experiments.md.
+_SHARES = (0.6, 0.4, 0.2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +203,7 @@ class Tuning:
     ) -> tuple[Path, float, tuple[float, float]]:
         """The folder furthest on the way from old to best weights that keeps the everyday score."""
         best = looks.best() or self.weights
-        for share in _STEPS_ASIDE:
+        for share in _SHARES:
             mixed = {
                 name: old + np.float32(share) * (best.tensors[name] - old)
                 for name, old in self.weights.tensors.items()
@@ -307,21 +310,24 @@ class Tuning:
         return lists
 
     def _dev(self, pool: Pool, numbers: list[int], lexical: NDArray[np.int32], depth: int) -> DevLists:
-        """Lists to rank: BM25's best, and up to three known answers where BM25 missed them."""
+        """Lists to rank, as a first stage gives them: BM25's best, the last one an answer if it found none.
+
+        Answers added to every list would flatter: a model that turns away from the query's own words finds
+        those that BM25 missed, and no first stage would have brought them.
+        """
         rng = np.random.default_rng(self.settings.seed)
-        shortened = replace(pool, queries=list(pool.queries))
-        for n in numbers:
-            query = pool.queries[n]
-            few = rng.permutation(list(query.positives))[:3].tolist()
-            shortened.queries[n] = replace(query, positives={p: query.positives[p] for p in few})
         chosen = np.array(numbers, dtype=np.int32)
-        nothing = np.full((len(chosen), 1), -1, dtype=np.int32)
-        dev = make_dev_lists(shortened, chosen, nothing, lexical[chosen, : depth - 3], depth)
+        candidate = lexical[chosen, :depth].copy()
+        gain = np.zeros(candidate.shape, dtype=np.float32)
+        ideal = np.ones(len(chosen), dtype=np.float32)
         for row, n in enumerate(numbers):
             judged = pool.queries[n].positives
-            dev.gain[row] = [judged.get(int(p), 0) for p in dev.candidate[row]]
+            if judged and judged.keys().isdisjoint(candidate[row].tolist()):
+                candidate[row, -1] = rng.choice(list(judged))
+            gain[row] = [judged.get(int(p), 0) for p in candidate[row]]
             best = np.sort(np.array([*judged.values(), 0.0]))[::-1][:10]
-            dev.ideal[row] = (best * discounts(len(best))).sum()
+            ideal[row] = (best * discounts(len(best))).sum()
+        dev = DevLists(chosen, candidate, gain, ideal, [pool.queries[n].source for n in numbers])
         if self.teachers and not self.labelled and pool is self.pool:
             # Without labels: how much of the teachers' order is found again.
             blank = np.zeros_like(dev.gain)

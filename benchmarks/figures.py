@@ -41,9 +41,12 @@ SUITES = {
     " --rounds 1 --seconds 0",
     "avx2": "--workloads mix --engines native:int8,native:fp32"
     " --against onnx,onnxruntime:int8,onnxruntime:fp32,openvino:int8 --rounds 3 --seconds 3",
+    "amx": "--workloads mix --engines native:int8,native:bf16"
+    " --against onnx,onnxruntime:int8,openvino:bf16,openvino:int8,torch:eager-bf16,torch:sdpa-bf16"
+    " --rounds 3 --seconds 3",
 }
-#: Measured where AVX2 is the best that the CPU has, and only when named.
-ELSEWHERE = {"avx2"}
+#: Measured on machines whose best is AVX2 or AMX, and only when named.
+ELSEWHERE = {"avx2", "amx"}
 
 
 def main() -> None:

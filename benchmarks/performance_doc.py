@@ -201,6 +201,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "as-run-texts": comparison("as-run-texts"),
     "avx2-machine": lambda: machine("avx2"),
     "avx2": comparison("avx2"),
+    "amx-machine": lambda: machine("amx"),
+    "amx": comparison("amx"),
     "documents": growth("documents"),
     "length": growth("length", "length-ours"),
     "profile": profile,

@@ -8,20 +8,18 @@
 
 namespace tinyrerank::TR_ISA {
 
-constexpr int kBlockRows = 72;  // a multiple of kTileRows: the buffers of a block of the tiny model take 0.7 MiB
-
 template <class Product>
 struct BlockBuffers {
   typename Product::A *narrow, *wide;  // encoded rows, of width hidden or context, and inter
   float* active;                       // (rows, inter_p) after the activation
-  RowCode codes[kBlockRows];
+  RowCode codes[Product::kBlockRows];
 
   BlockBuffers(Scratch& scratch, const Geometry& g) {
     using A = typename Product::A;
-    constexpr long kWhole = (kBlockRows + Product::kRows - 1) / Product::kRows * Product::kRows;
-    narrow = scratch.take<A>(kWhole * (g.context > g.hidden_p ? g.context : g.hidden_p));
-    wide = scratch.take<A>(kWhole * g.inter_p);
-    active = scratch.take<float>(long(kBlockRows) * g.inter_p);
+    constexpr long kRows = Product::kBlockRows;
+    narrow = scratch.take<A>(kRows * (g.context > g.hidden_p ? g.context : g.hidden_p));
+    wide = scratch.take<A>(kRows * g.inter_p);
+    active = scratch.take<float>(kRows * g.inter_p);
   }
 };
 
@@ -98,8 +96,8 @@ static void embed(const Model& model, const Group& group, int begin, int end, ch
   const Geometry& g = model.geometry;
   Scratch scratch(memory);
   BlockBuffers<Product> b(scratch, g);
-  for (int first = begin; first < end; first += kBlockRows) {
-    const int rows = end - first < kBlockRows ? end - first : kBlockRows;
+  for (int first = begin; first < end; first += Product::kBlockRows) {
+    const int rows = end - first < Product::kBlockRows ? end - first : Product::kBlockRows;
     for (int r = 0; r < rows; ++r) {
       float* x = group.embedded + long(first + r) * g.hidden_p;
       embed_row(model, group.ids[first + r], x);
@@ -114,8 +112,8 @@ static void block(const Model& model, const Group& group, int layer, int begin, 
   const Geometry& g = model.geometry;
   Scratch scratch(memory);
   BlockBuffers<Product> b(scratch, g);
-  for (int first = begin; first < end; first += kBlockRows) {
-    const int rows = end - first < kBlockRows ? end - first : kBlockRows;
+  for (int first = begin; first < end; first += Product::kBlockRows) {
+    const int rows = end - first < Product::kBlockRows ? end - first : Product::kBlockRows;
     const auto x = [&](int r) { return group.x + long(first + r) * g.hidden_p; };
     const auto embedded = [&](int r) {
       const int row = group.row_of ? group.row_of[first + r] : first + r;

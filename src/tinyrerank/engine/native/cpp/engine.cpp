@@ -11,13 +11,11 @@ namespace tinyrerank {
 
 namespace {
 
-constexpr int kTaskRows = 72;  // most tokens of a block task
-
 int pieces(int n, int size) { return (n + size - 1) / size; }
 
-// Tokens of a block task, in whole register tiles: as large as allowed, but an equal share for every thread.
-int task_rows(int tokens, int threads) {
-  const int tasks = threads * pieces(tokens, threads * kTaskRows);
+// Tokens of a block task, in whole register tiles: at most so many, but an equal share for every thread.
+int task_rows(int tokens, int threads, int most) {
+  const int tasks = threads * pieces(tokens, threads * most);
   return pieces(pieces(tokens, tasks), kTileRows) * kTileRows;
 }
 
@@ -121,7 +119,8 @@ void Engine::score_group(const int32_t* ids, const int32_t* starts, int docs, fl
   const auto memory = [&](int thread) { return scratch_[thread].as<char>(); };
 
   std::vector<Pool::Phase> phases;
-  const int embed_rows = task_rows(rows, options_.threads), block_rows = task_rows(tokens, options_.threads);
+  const auto share = [&](int of) { return task_rows(of, options_.threads, kernels_.block_rows); };
+  const int embed_rows = share(rows), block_rows = share(tokens);
   phases.push_back({pieces(rows, embed_rows), [&](int task, int thread) {
                       const int begin = task * embed_rows;
                       kernels_.embed(model, group, begin, std::min(begin + embed_rows, rows), memory(thread));

@@ -97,6 +97,7 @@ struct Kernels {
   const char* attention;  // type of the attention's products
   PanelFormat format;
   int attention_bytes;    // size of an element of qkv
+  int block_rows;         // most tokens that are best handed to `block` and `embed` at once
 
   // Bytes of scratch a thread needs for sequences of up to `longest` tokens.
   size_t (*scratch_bytes)(const Geometry&, int longest);

@@ -19,10 +19,12 @@ struct RowCode {
   float scale, offset;
 };
 
-// What holds for the register tiles of vectors.
+// What holds for the register tiles of vectors. A block has whole tiles of rows; buffers of one of the tiny model take
+// 0.7 MiB.
 struct VectorTile {
   using Session = NoSession;
   static constexpr int kRows = kTileRows;
+  static constexpr int kBlockRows = 6 * kTileRows;
 };
 
 // 8-bit activations over the row's own range x signed 8-bit weights, exact int32 sums. Codes are 0..255, less kZero.

@@ -12,7 +12,7 @@ template <class Vector, void (*amx_tile)(const char*, long, const char*, long, c
 struct AmxProduct : Vector {
   using A = typename Vector::A;
   using Session = AmxSession<16>;
-  static constexpr int kRows = kAmxRows;
+  static constexpr int kRows = kAmxRows, kBlockRows = 3 * kAmxRows;
 
   static void tile(const A* a, int lda, const void* panel, int k, void* c, int rows) {
     constexpr int kBytes = sizeof(A);

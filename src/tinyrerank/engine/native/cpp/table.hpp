@@ -23,6 +23,7 @@ static const Kernels* table(const char* isa, const char* products, const char* a
                                   attention,
                                   Product::kFormat,
                                   int(sizeof(typename Att::E)),
+                                  Product::kBlockRows,
                                   scratch_bytes<Product, Att>,
                                   embed<Product, Att>,
                                   attend<Att>,

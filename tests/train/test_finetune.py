@@ -173,27 +173,33 @@ class Scripted(Tuning):
         return self.by_share[folder.name]
 
 
-def test_the_way_is_walked_only_as_far_as_everyday_questions_allow(tiny_folder: Path, tmp_path: Path) -> None:
+def test_the_best_share_of_the_way_that_everyday_questions_allow_is_kept(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
     tuning = Scripted(tiny_folder, toy_pool(1), everyday(), replace(SETTINGS, forget=0.01), score)
     tuning.by_share = {
-        "share-0.6": (0.9, 0.80),
-        "share-0.4": (0.7, 0.892),
         "share-0.2": (0.6, 0.90),
+        "share-0.4": (0.8, 0.892),
+        "share-0.6": (0.7, 0.90),
+        "share-0.8": (0.9, 0.80),
+        "share-1": (1.0, 0.70),
     }
     folder, share, after = tuning._walk(_Looks(tuning, tmp_path, 0.5), (0.5, 0.9), tmp_path)
-    assert (folder.name, share, after) == ("share-0.4", 0.4, (0.7, 0.892))
+    assert (folder.name, share, after) == ("share-0.4", 0.4, (0.8, 0.892))
 
 
 def test_a_run_that_gains_nothing_says_so_and_writes_nothing(tiny_folder: Path, tmp_path: Path) -> None:
     tuning = Scripted(tiny_folder, toy_pool(1), everyday(), SETTINGS, score)
-    tuning.by_share = {f"share-{s:g}": (0.4, 0.9) for s in (0.6, 0.4, 0.2)}
+    tuning.by_share = {f"share-{s:g}": (0.4, 0.9) for s in (0.2, 0.4, 0.6, 0.8, 1)}
     with pytest.raises(DataError, match=r"ranked no better afterwards \(NDCG@10 0\.5000 before"):
         tuning._walk(_Looks(tuning, tmp_path, 0.5), (0.5, 0.9), tmp_path)
 
 
 def test_the_way_lies_between_the_old_and_the_best_weights(tiny_folder: Path, tmp_path: Path) -> None:
     tuning = Scripted(tiny_folder, toy_pool(1), everyday(), SETTINGS, score)
-    tuning.by_share = {"share-0.6": (0.0, 0.0), "share-0.4": (0.9, 0.9)}
+    tuning.by_share = {
+        f"share-{s:g}": (0.9, 0.9) if s == 0.4 else (0.0, 0.9) for s in (0.2, 0.4, 0.6, 0.8, 1)
+    }
     best = {n: t + 1.0 if n.endswith("dense.bias") else t for n, t in tuning.weights.tensors.items()}
     replace(tuning.weights, tensors=best).save(tmp_path / "best")
     folder, _, _ = tuning._walk(_Looks(tuning, tmp_path, 0.5), (0.5, 0.9), tmp_path)

@@ -188,6 +188,12 @@ def test_the_best_share_of_the_way_that_everyday_questions_allow_is_kept(
     assert (folder.name, share, after) == ("share-0.4", 0.4, (0.8, 0.892))
 
 
+def test_without_labels_the_teacher_is_not_followed_all_the_way(tiny_folder: Path, tmp_path: Path) -> None:
+    tuning = Scripted(tiny_folder, toy_pool(2, 40, source="log"), everyday(), SETTINGS, score)
+    tuning.by_share = {f"share-{s:g}": (s, 0.9) for s in (0.2, 0.4, 0.6, 0.8, 1)}
+    assert tuning._walk(_Looks(tuning, tmp_path, 0.1), (0.1, 0.9), tmp_path)[1] == 0.6
+
+
 def test_a_run_that_gains_nothing_says_so_and_writes_nothing(tiny_folder: Path, tmp_path: Path) -> None:
     tuning = Scripted(tiny_folder, toy_pool(1), everyday(), SETTINGS, score)
     tuning.by_share = {f"share-{s:g}": (0.4, 0.9) for s in (0.2, 0.4, 0.6, 0.8, 1)}

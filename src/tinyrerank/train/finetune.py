@@ -53,6 +53,8 @@ _EVALUATION_TOKENS = 512
 #: How far to go from the old weights to the new ones: what lies between often ranks unseen queries of the
 #: domain better than the end of the way, and forgets less (WiSE-FT, Wortsman et al. 2022, arXiv 2109.01903).
 _SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)
+#: Without labels: held-out lists then ask how well the teacher is followed, and the end follows it best.
+_SHARES_UNLABELLED = (0.2, 0.4, 0.6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +205,7 @@ class Tuning:
         """The mix of old and best weights that ranks held-out queries best and keeps the everyday score."""
         best = looks.best() or self.weights
         found: tuple[Path, float, tuple[float, float]] | None = None
-        for share in _SHARES:
+        for share in _SHARES if self.labelled else _SHARES_UNLABELLED:
             mixed = {
                 name: old + np.float32(share) * (best.tensors[name] - old)
                 for name, old in self.weights.tensors.items()

@@ -19,7 +19,7 @@ torch = pytest.importorskip("torch", reason="training needs the torch extra")
 
 from tinyrerank import Reranker  # noqa: E402
 from tinyrerank.model.weights import load_weights  # noqa: E402
-from tinyrerank.train.finetune import TuneSettings, Tuning, _Looks  # noqa: E402
+from tinyrerank.train.finetune import _SHARES, TuneSettings, Tuning, _Looks  # noqa: E402
 from tinyrerank.train.mine import centered, spread  # noqa: E402
 
 WORDS = ["tide", "moon", "sea", "bread", "rises", "pulls", "sun", "bake", "gas", "yeast", "query", "document"]
@@ -190,22 +190,20 @@ def test_the_best_share_of_the_way_that_everyday_questions_allow_is_kept(
 
 def test_without_labels_the_teacher_is_not_followed_all_the_way(tiny_folder: Path, tmp_path: Path) -> None:
     tuning = Scripted(tiny_folder, toy_pool(2, 40, source="log"), everyday(), SETTINGS, score)
-    tuning.by_share = {f"share-{s:g}": (s, 0.9) for s in (0.2, 0.4, 0.6, 0.8, 1)}
+    tuning.by_share = {f"share-{s:g}": (s, 0.9) for s in _SHARES}
     assert tuning._walk(_Looks(tuning, tmp_path, 0.1), (0.1, 0.9), tmp_path)[1] == 0.6
 
 
 def test_a_run_that_gains_nothing_says_so_and_writes_nothing(tiny_folder: Path, tmp_path: Path) -> None:
     tuning = Scripted(tiny_folder, toy_pool(1), everyday(), SETTINGS, score)
-    tuning.by_share = {f"share-{s:g}": (0.4, 0.9) for s in (0.2, 0.4, 0.6, 0.8, 1)}
+    tuning.by_share = {f"share-{s:g}": (0.4, 0.9) for s in _SHARES}
     with pytest.raises(DataError, match=r"ranked no better afterwards \(NDCG@10 0\.5000 before"):
         tuning._walk(_Looks(tuning, tmp_path, 0.5), (0.5, 0.9), tmp_path)
 
 
 def test_the_way_lies_between_the_old_and_the_best_weights(tiny_folder: Path, tmp_path: Path) -> None:
     tuning = Scripted(tiny_folder, toy_pool(1), everyday(), SETTINGS, score)
-    tuning.by_share = {
-        f"share-{s:g}": (0.9, 0.9) if s == 0.4 else (0.0, 0.9) for s in (0.2, 0.4, 0.6, 0.8, 1)
-    }
+    tuning.by_share = {f"share-{s:g}": (0.9, 0.9) if s == 0.4 else (0.0, 0.9) for s in _SHARES}
     best = {n: t + 1.0 if n.endswith("dense.bias") else t for n, t in tuning.weights.tensors.items()}
     replace(tuning.weights, tensors=best).save(tmp_path / "best")
     folder, _, _ = tuning._walk(_Looks(tuning, tmp_path, 0.5), (0.5, 0.9), tmp_path)

@@ -80,6 +80,12 @@ bool has(Isa isa) {
   }
 }
 
+Isa best(Mode mode) {
+  for (Isa isa : {Isa::amx, Isa::avx512, Isa::avx2, Isa::neon})
+    if (has(isa) && !(isa == Isa::amx && mode == Mode::fp32)) return isa;
+  return Isa::portable;
+}
+
 const Kernels* find(Mode mode, Isa isa, bool bf16_attention) {
 #if defined(__x86_64__)
   if (isa == Isa::amx) return kernels_amx(mode, bf16_attention);
@@ -102,8 +108,7 @@ const char* best_isa() {
 }
 
 const Kernels& choose_kernels(Mode mode, Isa isa, AttentionType attention) {
-  if (isa == Isa::automatic)
-    isa = has_amx() && mode != Mode::fp32 ? Isa::amx : has_avx512() ? Isa::avx512 : has_avx2() ? Isa::avx2 : has_neon() ? Isa::neon : Isa::portable;
+  if (isa == Isa::automatic) isa = best(mode);
   if (!has(isa))
     throw std::invalid_argument(std::string("this machine lacks the instruction set asked for; the best here is ") +
                                 best_isa());

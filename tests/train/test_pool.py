@@ -241,6 +241,16 @@ def test_sampling_keeps_references_right_and_every_group_in(data: Path, seed: in
         assert {small.passages[p] for p in query.negatives} <= {whole.passages[p] for p in old.negatives}
 
 
+def test_the_synthetic_share_of_a_sample_is_the_recipes(data: Path) -> None:
+    def made(share: float) -> list[bool]:
+        pool = build_pool(replace(RECIPE, max_queries=20, synthetic_share=share), data, 0)
+        return [q.source.startswith("synthetic") for q in pool.queries if not q.held_out]
+
+    assert not any(made(0.0))
+    assert all(made(1.0))
+    assert sum(made(0.5)) == 10
+
+
 def test_a_seed_gives_one_pool_and_the_disk_gives_it_back(data: Path, tmp_path: Path) -> None:
     recipe = replace(RECIPE, dev=["dev-set"], max_queries=30)
     pool = build_pool(recipe, data, 7)

@@ -156,7 +156,7 @@ def build_pool(recipe: DataRecipe, data: Path, seed: int) -> Pool:
     answers = {p for q in queries if q.held_out for p in q.positives}
     queries = [q for q in queries if q.held_out or answers.isdisjoint(q.positives)]
     if recipe.max_queries:
-        queries = _sample_queries(queries, recipe.max_queries, rng)
+        queries = _sample_queries(queries, recipe, rng)
     kept = Passages()
     if recipe.max_passages:
         queries = _sample_passages(passages.texts, kept, queries, listed, recipe, rng)
@@ -166,15 +166,17 @@ def build_pool(recipe: DataRecipe, data: Path, seed: int) -> Pool:
     return Pool(passages.texts, queries, n_trainable)
 
 
-def _sample_queries(queries: list[Query], n: int, rng: random.Random) -> list[Query]:
+def _sample_queries(queries: list[Query], recipe: DataRecipe, rng: random.Random) -> list[Query]:
     groups: dict[str, list[Query]] = {"labelled": [], "real": [], "synthetic": []}
     for query in queries:
         if not query.held_out:
-            synthetic = query.source.startswith("synthetic")
-            groups["synthetic" if synthetic else "labelled" if query.positives else "real"].append(query)
+            made = query.source.startswith("synthetic")
+            groups["synthetic" if made else "labelled" if query.positives else "real"].append(query)
     kept = [q for q in queries if q.held_out and q.positives]
-    for group in groups.values():
-        kept += _even_sample(group, n // len(groups), rng)
+    synthetic = recipe.synthetic_share
+    shares = {"labelled": (1 - synthetic) / 2, "real": (1 - synthetic) / 2, "synthetic": synthetic}
+    for name, group in groups.items():
+        kept += _even_sample(group, round(recipe.max_queries * shares[name]), rng)
     return kept
 
 

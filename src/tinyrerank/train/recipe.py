@@ -40,8 +40,9 @@ class DataRecipe:
         dev: evaluation sets whose *development* queries tune the run.
         held_out: answers of each labelled set kept for tuning.
         title_in_text: share of corpus passages that keep their title in front.
-        max_queries: keep a sample of this many, drawn evenly from labelled, real and synthetic ones; 0 keeps
-            all.
+        max_queries: keep a sample of this many, labelled and real ones in equal parts, each drawn evenly from
+            its sources; 0 keeps all.
+        synthetic_share: of that sample.
         max_passages: keep those that the queries name, and a sample up to this many; 0 keeps all.
         negatives: given negatives that a query keeps at most where passages are sampled.
         synth: synthetic queries.
@@ -56,6 +57,7 @@ class DataRecipe:
     held_out: int = 100
     title_in_text: float = 0.5
     max_queries: int = 0
+    synthetic_share: float = 1 / 3
     max_passages: int = 0
     negatives: int = 4
     synth: SynthRecipe = field(default_factory=SynthRecipe)

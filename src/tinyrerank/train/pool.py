@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -128,14 +128,9 @@ def build_pool(recipe: DataRecipe, data: Path, seed: int) -> Pool:
     titled: list[tuple[str, int]] = []
     for name in recipe.labelled:
         queries += _labelled(name, data, passages, recipe.held_out, rng)
-    for path in [*(data / "train" / f"{name}.jsonl.gz" for name in recipe.corpora), *map(Path, recipe.extra)]:
-        for _, row in read_rows(path, "text"):
-            title = str(row.get("title") or "")
-            # Search engines feed titles in front of the text; half of the passages keep theirs there.
-            joined = (
-                f"{title}. {row['text']}" if title and rng.random() < recipe.title_in_text else row["text"]
-            )
-            titled.append((title, passages.add(joined)))
+    for name in recipe.corpora:
+        titled += _corpus(data / "train" / f"{name}.jsonl.gz", passages, recipe, rng)
+    extra = [found for path in recipe.extra for found in _corpus(Path(path), passages, recipe, rng)]
     listed: list[int] = []
     for name in recipe.candidate_lists:
         for _, row in read_rows(data / "train" / f"{name}.jsonl.gz", "query"):
@@ -146,10 +141,11 @@ def build_pool(recipe: DataRecipe, data: Path, seed: int) -> Pool:
     for name in recipe.queries:
         found_rows = read_rows(data / "train" / f"{name}.jsonl.gz", "query", "source")
         queries += [Query(row["query"], row["source"]) for _, row in found_rows]
-    queries += [
-        Query(text, f"synthetic {kind}", {passage: 1})
-        for kind, text, passage in synthesize(passages.texts, titled, recipe.synth, rng)
-    ]
+    among: Sequence[int] = range(n_trainable)
+    if recipe.synth.extra_only:
+        titled, among = [], list(dict.fromkeys(passage for _, passage in extra))
+    made = synthesize(passages.texts, among, [*titled, *extra], recipe.synth, rng)
+    queries += [Query(text, f"synthetic {kind}", {passage: 1}) for kind, text, passage in made]
     seen: set[str] = set()
     queries = [q for q in queries if not (q.text.casefold() in seen or seen.add(q.text.casefold()))]  # type: ignore[func-returns-value]
     # A passage may answer several queries, in several sets: none that answers a held-out one is trained on.
@@ -164,6 +160,17 @@ def build_pool(recipe: DataRecipe, data: Path, seed: int) -> Pool:
     for name in recipe.dev:
         queries += _dev(name, data, passages)
     return Pool(passages.texts, queries, n_trainable)
+
+
+def _corpus(
+    path: Path, passages: Passages, recipe: DataRecipe, rng: random.Random
+) -> Iterator[tuple[str, int]]:
+    """Headings and passage numbers of a corpus."""
+    for _, row in read_rows(path, "text"):
+        title = str(row.get("title") or "")
+        # Search engines feed titles in front of the text; half of the passages keep theirs there.
+        joined = f"{title}. {row['text']}" if title and rng.random() < recipe.title_in_text else row["text"]
+        yield title, passages.add(joined)
 
 
 def _sample_queries(queries: list[Query], recipe: DataRecipe, rng: random.Random) -> list[Query]:

@@ -16,7 +16,11 @@ from tinyrerank.errors import DataError
 
 @dataclass(frozen=True, slots=True)
 class SynthRecipe:
-    """How many synthetic queries of each kind to make at most."""
+    """How many synthetic queries of each kind to make at most.
+
+    Attributes:
+        extra_only: make them from the passages of ``extra`` alone.
+    """
 
     titles: int = 0
     keywords: int = 0
@@ -25,6 +29,7 @@ class SynthRecipe:
     spans: int = 0
     passages: int = 0
     parts: int = 0
+    extra_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)

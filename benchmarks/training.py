@@ -1,7 +1,7 @@
 """How fast the student trains: whole steps of ranking distillation on made-up lists.
 
     python benchmarks/training.py --threads 1
-    PYTHONPATH=OTHER_CHECKOUT/src python benchmarks/training.py     # another revision, beside it
+    PYTHONPATH=OTHER_CHECKOUT/src python benchmarks/training.py # another revision; not in an editable installation
 
 Prints JSON: tokens and pairs a second (median over steps), and the share of a step that the optimizer takes.
 """

@@ -171,7 +171,7 @@ def test_synthetic_queries_of_every_kind_come_from_the_passage_they_point_at() -
     texts[2] += " and so on" * 30
     recipe = SynthRecipe(titles=50, keywords=50, sentences=50, halves=50, passages=50, parts=50)
     found: dict[str, list[tuple[str, int]]] = {}
-    for kind, query, number in synthesize(texts, range(len(texts)), titled, recipe, random.Random(3)):
+    for kind, query, number in synthesize(texts, titled, recipe, random.Random(3)):
         found.setdefault(kind, []).append((query, number))
     assert set(found) == {"title", "question", "keywords", "sentence", "half", "passage", "part"}
     assert len(found["title"]) + len(found["question"]) == len(TOPICS)  # no empty or endless heading
@@ -198,9 +198,7 @@ def test_synthetic_queries_of_every_kind_come_from_the_passage_they_point_at() -
 def test_synthesis_stops_at_the_recipes_counts() -> None:
     texts = [passage(topic, n) for n, topic in enumerate(TOPICS)]
     titled = [(f"All about {t}", n) for n, t in enumerate(TOPICS)]
-    made = list(
-        synthesize(texts, range(len(texts)), titled, SynthRecipe(titles=3, sentences=2), random.Random(0))
-    )
+    made = list(synthesize(texts, titled, SynthRecipe(titles=3, sentences=2), random.Random(0)))
     kinds = [kind for kind, _, _ in made]
     assert len(made) == 5
     assert kinds.count("sentence") == 2
@@ -241,28 +239,6 @@ def test_sampling_keeps_references_right_and_every_group_in(data: Path, seed: in
         }
         assert len(query.negatives) == min(negatives, len(old.negatives))
         assert {small.passages[p] for p in query.negatives} <= {whole.passages[p] for p in old.negatives}
-
-
-def test_queries_can_be_made_from_extra_passages_alone(data: Path, tmp_path: Path) -> None:
-    file = tmp_path / "fields.jsonl.gz"
-    rows = [{"title": f"On topic {n}", "text": f"Fresh{n} words. " * 30} for n in range(12)]
-    with gzip.open(file, "wt", encoding="utf-8") as f:
-        f.writelines(json.dumps(row) + "\n" for row in rows)
-    synth = SynthRecipe(titles=50, keywords=50, sentences=50, spans=50, parts=50, extra_only=True)
-    pool = build_pool(replace(RECIPE, extra=[str(file)], synth=synth), data, 0)
-    made = [q for q in pool.queries if q.source.startswith("synthetic")]
-    assert {q.source.split()[1] for q in made} >= {"title", "span", "part"}
-    assert all("Fresh" in pool.passages[p] for q in made for p in q.positives)
-
-
-def test_the_synthetic_share_of_a_sample_is_the_recipes(data: Path) -> None:
-    def made(share: float) -> list[bool]:
-        pool = build_pool(replace(RECIPE, max_queries=20, synthetic_share=share), data, 0)
-        return [q.source.startswith("synthetic") for q in pool.queries if not q.held_out]
-
-    assert not any(made(0.0))
-    assert all(made(1.0))
-    assert sum(made(0.5)) == 10
 
 
 def test_a_seed_gives_one_pool_and_the_disk_gives_it_back(data: Path, tmp_path: Path) -> None:

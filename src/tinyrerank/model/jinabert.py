@@ -20,7 +20,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tinyrerank.errors import InputError
 from tinyrerank.model.alibi import alibi_slopes
-from tinyrerank.model.backward import attend, geglu
 from tinyrerank.model.config import ModelConfig
 from tinyrerank.model.weights import Weights, from_tensors, load_weights
 
@@ -61,7 +60,9 @@ class AttentionBias:
 def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
     """``softmax(q k^T / sqrt(D) + bias) v``: q (B, N, t, D), k and v (B, N, T, D), bias (B, N, t, T)."""
     if q.device.type == "cpu" and torch.is_grad_enabled():
-        return attend(q, k, v, bias)  # the fused kernel's backward pass on the CPU is several times slower
+        # The fused kernel's backward pass on the CPU is several times slower than plain products.
+        weights = torch.softmax((q @ k.transpose(-1, -2)) * q.shape[-1] ** -0.5 + bias, dim=-1)
+        return weights.to(v.dtype) @ v
     with sdpa_kernel(BACKENDS):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
 
@@ -134,13 +135,8 @@ class GatedFeedForward(nn.Module):
 
     def forward(self, a: Tensor) -> Tensor:
         """(B, t, H) -> (B, t, H)."""
-        joined = self.gated_layers(a)  # (B, t, 2 I)
-        if self.act is F.gelu and a.device.type == "cpu" and torch.is_grad_enabled():
-            product = geglu(joined)
-        else:
-            gate, value = joined.chunk(2, dim=-1)
-            product = self.act(gate) * value
-        output: Tensor = self.layernorm(a + self.wo(self.dropout(product)))
+        gate, value = self.gated_layers(a).chunk(2, dim=-1)  # (B, t, I) each
+        output: Tensor = self.layernorm(a + self.wo(self.dropout(self.act(gate) * value)))
         return output
 
 

@@ -139,7 +139,7 @@ def from_corpus(
         titles=share, keywords=n_queries, sentences=share, halves=-(-n_queries // 8), spans=n_queries
     )
     by_kind: dict[str, list[Query]] = {}
-    for kind, text, number in synthesize(passages.texts, range(len(passages.texts)), titled, recipe, rng):
+    for kind, text, number in synthesize(passages.texts, titled, recipe, rng):
         by_kind.setdefault(kind, []).append(Query(text, f"synthetic {kind}", {number: 1}))
     made: list[Query] = []
     while by_kind and len(made) < n_queries:  # a query of each kind in turn, as far as they last

@@ -103,10 +103,6 @@ class Stage:
 
     def __init__(self, model: nn.Module, recipe: StageRecipe, folder: Path, key: str) -> None:
         self.model, self.recipe, self.folder, self.key = model, recipe, folder, key
-        # A micro-batch meets few rows of the embeddings; filling and adding up all others takes longer.
-        for module in model.modules():
-            if isinstance(module, nn.Embedding):
-                module.sparse = True
         named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
         self.optimizers = make_optimizers(named, recipe)
         self.average = [p.detach().clone() for _, p in named] if recipe.average else []
@@ -139,9 +135,6 @@ class Stage:
         Raises:
             DataError: so many in a row were not.
         """
-        for parameter in self.parameters:
-            if parameter.grad is not None and parameter.grad.is_sparse:
-                parameter.grad = parameter.grad.to_dense()
         usable = bool(torch.nn.utils.clip_grad_norm_(self.parameters, 1.0).isfinite())
         self._unusable = 0 if usable else self._unusable + 1
         if self._unusable == _UNUSABLE_IN_A_ROW:

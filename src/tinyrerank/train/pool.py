@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -128,9 +128,14 @@ def build_pool(recipe: DataRecipe, data: Path, seed: int) -> Pool:
     titled: list[tuple[str, int]] = []
     for name in recipe.labelled:
         queries += _labelled(name, data, passages, recipe.held_out, rng)
-    for name in recipe.corpora:
-        titled += _corpus(data / "train" / f"{name}.jsonl.gz", passages, recipe, rng)
-    extra = [found for path in recipe.extra for found in _corpus(Path(path), passages, recipe, rng)]
+    for path in [*(data / "train" / f"{name}.jsonl.gz" for name in recipe.corpora), *map(Path, recipe.extra)]:
+        for _, row in read_rows(path, "text"):
+            title = str(row.get("title") or "")
+            # Search engines feed titles in front of the text; half of the passages keep theirs there.
+            joined = (
+                f"{title}. {row['text']}" if title and rng.random() < recipe.title_in_text else row["text"]
+            )
+            titled.append((title, passages.add(joined)))
     listed: list[int] = []
     for name in recipe.candidate_lists:
         for _, row in read_rows(data / "train" / f"{name}.jsonl.gz", "query"):
@@ -141,18 +146,17 @@ def build_pool(recipe: DataRecipe, data: Path, seed: int) -> Pool:
     for name in recipe.queries:
         found_rows = read_rows(data / "train" / f"{name}.jsonl.gz", "query", "source")
         queries += [Query(row["query"], row["source"]) for _, row in found_rows]
-    among: Sequence[int] = range(n_trainable)
-    if recipe.synth.extra_only:
-        titled, among = [], list(dict.fromkeys(passage for _, passage in extra))
-    made = synthesize(passages.texts, among, [*titled, *extra], recipe.synth, rng)
-    queries += [Query(text, f"synthetic {kind}", {passage: 1}) for kind, text, passage in made]
+    queries += [
+        Query(text, f"synthetic {kind}", {passage: 1})
+        for kind, text, passage in synthesize(passages.texts, titled, recipe.synth, rng)
+    ]
     seen: set[str] = set()
     queries = [q for q in queries if not (q.text.casefold() in seen or seen.add(q.text.casefold()))]  # type: ignore[func-returns-value]
     # A passage may answer several queries, in several sets: none that answers a held-out one is trained on.
     answers = {p for q in queries if q.held_out for p in q.positives}
     queries = [q for q in queries if q.held_out or answers.isdisjoint(q.positives)]
     if recipe.max_queries:
-        queries = _sample_queries(queries, recipe, rng)
+        queries = _sample_queries(queries, recipe.max_queries, rng)
     kept = Passages()
     if recipe.max_passages:
         queries = _sample_passages(passages.texts, kept, queries, listed, recipe, rng)
@@ -162,28 +166,15 @@ def build_pool(recipe: DataRecipe, data: Path, seed: int) -> Pool:
     return Pool(passages.texts, queries, n_trainable)
 
 
-def _corpus(
-    path: Path, passages: Passages, recipe: DataRecipe, rng: random.Random
-) -> Iterator[tuple[str, int]]:
-    """Headings and passage numbers of a corpus."""
-    for _, row in read_rows(path, "text"):
-        title = str(row.get("title") or "")
-        # Search engines feed titles in front of the text; half of the passages keep theirs there.
-        joined = f"{title}. {row['text']}" if title and rng.random() < recipe.title_in_text else row["text"]
-        yield title, passages.add(joined)
-
-
-def _sample_queries(queries: list[Query], recipe: DataRecipe, rng: random.Random) -> list[Query]:
+def _sample_queries(queries: list[Query], n: int, rng: random.Random) -> list[Query]:
     groups: dict[str, list[Query]] = {"labelled": [], "real": [], "synthetic": []}
     for query in queries:
         if not query.held_out:
-            made = query.source.startswith("synthetic")
-            groups["synthetic" if made else "labelled" if query.positives else "real"].append(query)
+            synthetic = query.source.startswith("synthetic")
+            groups["synthetic" if synthetic else "labelled" if query.positives else "real"].append(query)
     kept = [q for q in queries if q.held_out and q.positives]
-    synthetic = recipe.synthetic_share
-    shares = {"labelled": (1 - synthetic) / 2, "real": (1 - synthetic) / 2, "synthetic": synthetic}
-    for name, group in groups.items():
-        kept += _even_sample(group, round(recipe.max_queries * shares[name]), rng)
+    for group in groups.values():
+        kept += _even_sample(group, n // len(groups), rng)
     return kept
 
 

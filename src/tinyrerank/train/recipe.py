@@ -16,11 +16,7 @@ from tinyrerank.errors import DataError
 
 @dataclass(frozen=True, slots=True)
 class SynthRecipe:
-    """How many synthetic queries of each kind to make at most.
-
-    Attributes:
-        extra_only: make them from the passages of ``extra`` alone.
-    """
+    """How many synthetic queries of each kind to make at most."""
 
     titles: int = 0
     keywords: int = 0
@@ -29,7 +25,6 @@ class SynthRecipe:
     spans: int = 0
     passages: int = 0
     parts: int = 0
-    extra_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +40,8 @@ class DataRecipe:
         dev: evaluation sets whose *development* queries tune the run.
         held_out: answers of each labelled set kept for tuning.
         title_in_text: share of corpus passages that keep their title in front.
-        max_queries: keep a sample of this many, labelled and real ones in equal parts, each drawn evenly from
-            its sources; 0 keeps all.
-        synthetic_share: of that sample.
+        max_queries: keep a sample of this many, drawn evenly from labelled, real and synthetic ones; 0 keeps
+            all.
         max_passages: keep those that the queries name, and a sample up to this many; 0 keeps all.
         negatives: given negatives that a query keeps at most where passages are sampled.
         synth: synthetic queries.
@@ -62,7 +56,6 @@ class DataRecipe:
     held_out: int = 100
     title_in_text: float = 0.5
     max_queries: int = 0
-    synthetic_share: float = 1 / 3
     max_passages: int = 0
     negatives: int = 4
     synth: SynthRecipe = field(default_factory=SynthRecipe)

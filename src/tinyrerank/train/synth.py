@@ -15,11 +15,9 @@ import random
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import TypeVar
 
 from tinyrerank.train.recipe import SynthRecipe
 
-_T = TypeVar("_T")
 _WORD = re.compile(r"[A-Za-z][A-Za-z'-]+")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"'(])")
 #: Fewest words of a passage that asks for others, and most characters of it.
@@ -40,17 +38,12 @@ _QUESTIONS = (
 
 
 def synthesize(
-    passages: Sequence[str],
-    among: Sequence[int],
-    titled: Sequence[tuple[str, int]],
-    recipe: SynthRecipe,
-    rng: random.Random,
+    passages: Sequence[str], titled: Sequence[tuple[str, int]], recipe: SynthRecipe, rng: random.Random
 ) -> Iterator[tuple[str, str, int]]:
     """Yield ``(kind, query, passage)``: at most the recipe's count of each kind.
 
     Args:
         passages: all passages.
-        among: numbers of those that queries are made from.
         titled: heading and passage number; an empty heading makes no query.
         recipe: how many of each kind.
         rng: source of chance.
@@ -60,7 +53,7 @@ def synthesize(
     for text in passages:
         document_frequency.update({w.lower() for w in _WORD.findall(text)})
     n = len(passages)
-    for number in _sample(among, recipe.keywords, rng):
+    for number in _sample(n, recipe.keywords, rng):
         words = _WORD.findall(passages[number])
         if len(words) < 15:
             continue
@@ -73,40 +66,41 @@ def synthesize(
         ordered = list(dict.fromkeys(w.lower() for w in words if w.lower() in chosen))
         if len(ordered) > 1:
             yield "keywords", " ".join(ordered), number
-    yield from _parts(passages, among, recipe, rng)
+    yield from _parts(passages, recipe, rng)
 
 
 def _parts(
-    passages: Sequence[str], among: Sequence[int], recipe: SynthRecipe, rng: random.Random
+    passages: Sequence[str], recipe: SynthRecipe, rng: random.Random
 ) -> Iterator[tuple[str, str, int]]:
     """Queries that are part of their passage, or all of it: sentences, halves, spans, passages, parts."""
-    for number in _sample(among, recipe.sentences, rng):
+    n = len(passages)
+    for number in _sample(n, recipe.sentences, rng):
         sentences = [s for s in _SENTENCE.split(passages[number]) if 6 <= len(s.split()) <= 40]
         if len(sentences) > 1:
             yield "sentence", rng.choice(sentences), number
-    for number in _sample(among, recipe.halves, rng):
+    for number in _sample(n, recipe.halves, rng):
         sentences = _SENTENCE.split(passages[number])
         if len(sentences) > 3:
             cut = len(sentences) // 2
             yield "half", " ".join(sentences[:cut] if rng.random() < 0.5 else sentences[cut:])[:1500], number
-    for number in _sample(among, recipe.spans, rng):
+    for number in _sample(n, recipe.spans, rng):
         words = passages[number].split()
         if len(words) > 15:
             length = rng.randint(5, 14)
             start = rng.randrange(len(words) - length)
             yield "span", " ".join(words[start : start + length]).strip(" .,;:"), number
     long = (
-        [number for number in among if len(passages[number].split()) >= _LONG_WORDS]
+        [number for number in range(n) if len(passages[number].split()) >= _LONG_WORDS]
         if recipe.passages or recipe.parts
         else []
     )
-    for number in _sample(long, recipe.passages, rng):
-        yield "passage", passages[number][:_PASSAGE_CHARS], number
-    for number in _sample(long, recipe.parts, rng):
-        words = passages[number].split()
+    for place in _sample(len(long), recipe.passages, rng):
+        yield "passage", passages[long[place]][:_PASSAGE_CHARS], long[place]
+    for place in _sample(len(long), recipe.parts, rng):
+        words = passages[long[place]].split()
         length = min(len(words), rng.randint(*_PART_WORDS))
         start = rng.randint(0, len(words) - length)
-        yield "part", " ".join(words[start : start + length]), number
+        yield "part", " ".join(words[start : start + length]), long[place]
 
 
 def _titles(
@@ -114,12 +108,13 @@ def _titles(
 ) -> Iterator[tuple[str, str, int]]:
     stripped = ((t.strip(" #:.—-"), p) for t, p in titled if 2 < len(t) < 100)
     usable = [(t, p) for t, p in stripped if t]
-    for title, passage in _sample(usable, recipe.titles, rng):
+    for number in _sample(len(usable), recipe.titles, rng):
+        title, passage = usable[number]
         if len(title.split()) <= 4 and rng.random() < 0.5:
             yield "question", rng.choice(_QUESTIONS).format(title.lower()), passage
         else:
             yield "title", title, passage
 
 
-def _sample(these: Sequence[_T], wanted: int, rng: random.Random) -> list[_T]:
-    return rng.sample(these, min(len(these), wanted))
+def _sample(n: int, wanted: int, rng: random.Random) -> list[int]:
+    return rng.sample(range(n), min(n, wanted))

@@ -1,8 +1,9 @@
 """How fast the student trains: whole steps of ranking distillation on made-up lists.
 
     python benchmarks/training.py --threads 1
-    PYTHONPATH=OTHER_CHECKOUT/src python benchmarks/training.py # another revision; not in an editable installation
+    PYTHONPATH=OTHER_CHECKOUT/src python benchmarks/training.py --threads 1
 
+The second measures another revision, where the package is not installed editable; take turns with the first.
 Prints JSON: tokens and pairs a second (median over steps), and the share of a step that the optimizer takes.
 """
 

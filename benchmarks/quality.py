@@ -1,8 +1,8 @@
 """The quality page's table: the model, its list and the bi-encoder on the same queries of every set.
 
-    tinyrerank evaluate SET... --list-weight 0.3 --out runs/new
-    tinyrerank evaluate arguana --queries 100 --list-weight 0.3 --out runs/new-arguana
-    tinyrerank evaluate SET... --queries 100 --list-weight 0.3 --out runs/old --model OLD_FOLDER
+    tinyrerank evaluate SET... --list-weight 0.3 --likeness 0.1 --out runs/new
+    tinyrerank evaluate arguana --queries 100 --list-weight 0.3 --likeness 0.1 --out runs/new-arguana
+    tinyrerank evaluate SET... --queries 100 --out runs/old --model OLD_FOLDER
     python benchmarks/quality.py runs/new runs/new-arguana --before runs/old
 
 The evaluations of the new weights are joined. The cosine's values come from ``--cosine``, query by query:
@@ -61,7 +61,9 @@ def table(results: Results) -> str:
     columns = {
         FIRST_STAGE: FIRST_STAGE,
         ours: ours,
-        f"{ours}+list": f"{ours} + list",
+        f"{ours}+likeness": "+ likeness",
+        f"{ours}+list": "+ list",
+        f"{ours}+list+likeness": "+ both",
         COSINE: "all-MiniLM-L6-v2, cosine",
         f"{COSINE}+list": "cosine + list",
     }
@@ -79,6 +81,29 @@ def table(results: Results) -> str:
     means = [f"**{results.mean(system, METRIC):.4f}**" for system in columns]
     rows.append(["**mean over sets**", f"{n_queries:,}", *means, *tested(ALL_SETS)])
     return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
+
+
+def joins(results: Results) -> str:
+    """What list and likeness bring, and how the model stands beside the bi-encoder with them."""
+    ours = results.main
+    names = {
+        ours: "the model",
+        f"{ours}+likeness": "the model + likeness",
+        f"{ours}+list": "the model + list",
+        f"{ours}+list+likeness": "the model + both",
+        COSINE: "the cosine",
+        f"{COSINE}+list": "the cosine + list",
+    }
+    alone, likeness, in_list, both, *theirs = names
+    pairs = [(one, alone) for one in (likeness, in_list, both)]
+    pairs += [(likeness, theirs[0]), (both, theirs[0]), (both, theirs[1])]
+    rows = ["| | against | mean over sets | p |", "| --- | --- | --: | --: |"]
+    for a, b in pairs:
+        values = [[one.systems[name].per_query[METRIC] for name in (a, b)] for one in results.sets]
+        groups = [np.array([mine[query] - other[query] for query in mine]) for mine, other in values]
+        [test] = randomization_test(groups)
+        rows.append(f"| {names[a]} | {names[b]} | {test.difference:+.4f} | {test.p:.4f} |")
+    return "\n".join(rows)
 
 
 def against(new: Results, before: Results) -> str:
@@ -114,7 +139,7 @@ def main() -> None:
     target = DOCS / "results/tiny-en"
     write_report(results, target)
     shutil.copy(args.before / "results.json", target / "before.json")
-    made = table(results) + "\n\n" + against(results, load_results(args.before))
+    made = "\n\n".join([table(results), joins(results), against(results, load_results(args.before))])
     fill(DOCS / "quality.md", "sets", made)
     print(made)
 

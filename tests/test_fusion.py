@@ -1,17 +1,23 @@
 from __future__ import annotations
 
 import math
+import random
+import re
 import statistics
+from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tinyrerank import Hit, Ranking, Receipt, fuse_with_list
 from tinyrerank.errors import InputError
-from tinyrerank.fusion import list_fusion
+from tinyrerank.fusion import list_fusion, with_likeness
 
 LOGITS = st.lists(st.floats(-50, 50, width=32), min_size=1, max_size=30)
+TEXTS = st.lists(st.sampled_from(["", "...", "a b", "a a c", "B, c; d", "the d d e", "f"]), max_size=8)
 
 
 def ranking(logits: list[float]) -> Ranking:
@@ -77,3 +83,54 @@ def test_an_unusable_weight_is_refused(weight: float) -> None:
 def test_top_n_from_one() -> None:
     with pytest.raises(InputError, match="top_n is 0"):
         fuse_with_list(ranking([1.0]), top_n=0)
+
+
+def dense(values: list[float], texts: list[str], weight: float) -> list[float]:
+    """By matrices, as the docstring tells it."""
+    words = [re.findall(r"\w+", text.lower()) for text in texts]
+    terms = sorted({w for document in words for w in document})
+    counts = np.zeros((len(texts), len(terms)))
+    for row, document in enumerate(words):
+        counts[row] = [document.count(term) for term in terms]
+    impact = np.log1p(counts) * np.log((len(texts) + 1) / ((counts > 0).sum(0) + 0.5))
+    unit = impact / np.maximum(np.linalg.norm(impact, axis=1, keepdims=True), 1e-300)
+
+    def standard(x: Any) -> Any:
+        return (x - x.mean()) / x.std() if np.ptp(x) > 1e-12 else x * 0
+
+    x = standard(np.array(values))
+    share = np.exp(x / 0.5) / np.exp(x / 0.5).sum()
+    alike = unit @ unit.T
+    np.fill_diagonal(alike, 0)
+    return list(x + weight * standard(alike @ share))
+
+
+@given(TEXTS, st.floats(0.01, 2), st.randoms())
+def test_likeness_equals_the_dense_twin(texts: list[str], weight: float, chance: random.Random) -> None:
+    values = [float(chance.randint(-3, 3)) for _ in texts]
+    if texts:
+        assert with_likeness(values, texts, weight) == pytest.approx(dense(values, texts, weight), abs=1e-6)
+    else:
+        assert with_likeness(values, texts, weight) == []
+
+
+def test_a_document_like_the_best_overtakes_one_like_none() -> None:
+    texts = ["the pump of the boiler leaks", "the king of the hill", "the boiler pump was replaced"]
+    logits = [9.0, 1.01, 1.0]
+    by_itself = Ranking("q", ranking(logits).hits, 3)
+    hits = tuple(replace(hit, text=texts[hit.index]) for hit in by_itself)
+    fused = fuse_with_list(replace(by_itself, hits=hits), 0.0, likeness=0.1)
+    assert [hit.index for hit in by_itself] == [0, 1, 2]
+    assert [(hit.index, hit.logit) for hit in fused] == [(0, 9.0), (2, 1.0), (1, 1.01)]
+
+
+def test_texts_without_a_word_are_like_nothing() -> None:
+    values = with_likeness([1.0, 0.0, 0.0], ["...", "", "!"], 1.0)
+    assert values == with_likeness([1.0, 0.0, 0.0], ["a", "b", "c"], 1.0)
+    assert values[0] > values[1] == values[2]
+
+
+@pytest.mark.parametrize("weight", [-0.1, math.nan, math.inf])
+def test_an_unusable_likeness_is_refused(weight: float) -> None:
+    with pytest.raises(InputError, match="weight of the likeness"):
+        fuse_with_list(ranking([1.0]), likeness=weight)

@@ -68,9 +68,25 @@ def test_the_join_with_the_list_stands_beside_the_model(
     assert results.comparison(label, f"{label}+list", ALL_SETS, "NDCG@10").p <= 1
 
 
-def test_a_weight_of_nothing_is_refused(sets: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert evaluate(*sets, "--model", "none", "--list-weight", "0") == 2
-    assert "--list-weight 0.0: give a number above 0" in capsys.readouterr().err
+def test_list_and_likeness_stand_beside_the_model_alone_and_together(
+    sets: list[str], tmp_path: Path, tiny_folder: Path
+) -> None:
+    weights = ("--list-weight", "0.5", "--likeness", "0.2")
+    evaluate(*sets, "--model", tiny_folder, *weights, "--out", tmp_path / "out")
+    results = load_results(tmp_path / "out")
+    label = tiny_folder.name
+    joined = [f"{label}+likeness", f"{label}+list", f"{label}+list+likeness"]
+    assert list(results.systems) == ["list", *joined, label]
+    assert results.systems[joined[0]]["likeness"] == results.systems[joined[2]]["likeness"] == 0.2
+    assert "list_weight" not in results.systems[joined[0]]
+
+
+@pytest.mark.parametrize("option", ["--list-weight", "--likeness"])
+def test_a_weight_of_nothing_is_refused(
+    sets: list[str], capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    assert evaluate(*sets, "--model", "none", option, "0") == 2
+    assert f"{option} 0.0: give a number above 0" in capsys.readouterr().err
 
 
 def test_results_keep_every_query_and_the_means_follow_from_them(

@@ -22,11 +22,12 @@ from tinyrerank.evaluate.first_stage import Task, load_task
 from tinyrerank.evaluate.runner import (
     System,
     evaluate_system,
-    fused_with_list,
+    fused,
     hash_model,
     reorder,
     reranker_system,
 )
+from tinyrerank.fusion import with_likeness
 from tinyrerank.progress import Progress
 
 
@@ -101,11 +102,23 @@ def test_nothing_is_scored_twice(task: Task, tmp_path: Path) -> None:
 def test_the_join_with_the_list_takes_the_kept_scores(task: Task, tmp_path: Path) -> None:
     plain = evaluate_system(task, system(Overlap()), tmp_path)
     again = Overlap()
-    fused = fused_with_list(system(again), 1e6)
-    values = evaluate_system(task, fused, tmp_path)
+    values = evaluate_system(task, fused(system(again), list_weight=1e6), tmp_path)
     assert again.queries == []
     assert values.per_query != plain.per_query
     assert read_run(tmp_path / "words-list.trec.gz") == task.run  # so heavy that only the list counts
+
+
+def test_the_likeness_to_the_best_takes_the_kept_scores(task: Task, tmp_path: Path) -> None:
+    evaluate_system(task, system(Overlap()), tmp_path)
+    again = Overlap()
+    alike = fused(system(again), likeness=1e6)
+    evaluate_system(task, alike, tmp_path)
+    assert (again.queries, alike.label) == ([], "words+likeness")
+    for query, ranked in read_run(tmp_path / "words-likeness.trec.gz").items():
+        documents = [task.documents[key] for key in task.run[query]]
+        texts = [f"{one['title']} {one['text']}".strip() for one in documents]
+        logits = Overlap().score(task.queries[query], documents).tolist()
+        assert ranked == reorder(task.run[query], with_likeness(logits, texts, 1e6))
 
 
 def test_a_changed_model_or_setting_never_meets_old_scores(task: Task, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ examples:
   tinyrerank evaluate data/cacm --model none --first-stage bm25         how good is BM25 alone?
   tinyrerank evaluate data/* --baseline cosine:MiniLM    a bi-encoder in the same table
   tinyrerank evaluate data/* --list-weight 0.3           do the model and the list together rank better?
+  tinyrerank evaluate data/* --likeness 0.1              do documents like the best deserve better places?
   tinyrerank evaluate data/* --model new --against runs/evaluate/old    is the new model better than the old?
 
 Scores are kept in the output folder as each query finishes: after an interrupt the same command goes on
@@ -57,6 +58,10 @@ _LIST_WEIGHT = (
     "also rank by each system's logits and the places in the list together, as fuse_with_list does; a good "
     "start is 0.3"
 )
+_LIKENESS = (
+    "also rank by each system's logits and every document's likeness to the best together, as fuse_with_list "
+    "does (with --list-weight also by all three); a good start is 0.1"
+)
 _POLICY = "what happens to longer pairs; cut documents are counted (default: truncate)"
 
 
@@ -80,6 +85,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add("--queries", type=int, metavar="N", help="at most so many queries a set, drawn at random")
     add("--relevant-from", type=int, metavar="GRADE", help=_RELEVANT)
     add("--list-weight", type=float, metavar="W", help=_LIST_WEIGHT)
+    add("--likeness", type=float, metavar="W", help=_LIKENESS)
     add("--engine", default="auto", help="auto, or one that `tinyrerank doctor` lists (default: auto)")
     add(
         "--device",
@@ -126,7 +132,7 @@ def run(args: argparse.Namespace) -> int:
         for folder in args.folders
     ]
     against = _against(args.against, tasks) if args.against else None
-    systems = _with_list([*_baseline(args.baseline), *_model(args)], args.list_weight)
+    systems = _with_fused([*_baseline(args.baseline), *_model(args)], args.list_weight, args.likeness)
     label = systems[-1].label if systems else "list"
     out: Path = args.out or Path("runs") / "evaluate" / label
     settings = {key: getattr(args, key) for key in ("split", "first_stage", "depth", "queries")}
@@ -167,15 +173,16 @@ def _baseline(choice: str | None) -> list[System]:
     return [biencoder_system(BiEncoder(Path(folder) if folder else installed_minilm()))]
 
 
-def _with_list(systems: list[System], weight: float | None) -> list[System]:
-    """The systems, each joined with the list before itself, so that the model stays last."""
-    if weight is None:
-        return systems
-    from tinyrerank.evaluate.runner import fused_with_list
+def _with_fused(systems: list[System], list_weight: float | None, likeness: float | None) -> list[System]:
+    """The systems, each joined with list and likeness before itself, so that the model stays last."""
+    from tinyrerank.evaluate.runner import fused
 
-    if not 0 < weight < float("inf"):
-        raise InputError(f"--list-weight {weight}: give a number above 0, such as 0.3")
-    return [one for system in systems for one in (fused_with_list(system, weight), system)]
+    given = {"--list-weight": (list_weight, 0.3), "--likeness": (likeness, 0.1)}
+    for option, (weight, example) in given.items():
+        if weight is not None and not 0 < weight < float("inf"):
+            raise InputError(f"{option} {weight}: give a number above 0, such as {example}")
+    pairs = [(a, b) for a in (0.0, list_weight) for b in (0.0, likeness) if a is not None and b is not None]
+    return [one for system in systems for one in (*(fused(system, *pair) for pair in pairs[1:]), system)]
 
 
 def _against(path: Path, tasks: list[Task]) -> Results:

@@ -24,7 +24,7 @@ from tinyrerank.evaluate.beir import BeirDocument, Run, write_run
 from tinyrerank.evaluate.first_stage import Task
 from tinyrerank.evaluate.metrics import measure
 from tinyrerank.evaluate.results import SystemValues
-from tinyrerank.fusion import list_fusion
+from tinyrerank.fusion import list_fusion, with_likeness
 from tinyrerank.progress import Progress
 
 if TYPE_CHECKING:
@@ -46,14 +46,15 @@ class System:
 
     Attributes:
         label: its name in tables and file names.
-        identity: model name and hash, engine, length limit and so on; all but the name and the weight of the
-            list are part of the key of kept scores.
+        identity: model name and hash, engine, length limit and so on; all but the name and the weights of
+            list and likeness are part of the key of kept scores.
         scorer: gives the logits.
         cut: called after a query is scored: how many of its documents were not read to the end.
         prepare: for scorers that read every document once: called with a set's documents before its first
             query, and with a function to call with the characters read.
         max_length: tokens that the scorer reads of a pair, for the estimate of the time left.
         list_weight: weight of the place in the list against the logit (:mod:`tinyrerank.fusion`).
+        likeness: weight of a document's likeness to the best.
         scores_of: label under which the scores are kept; None for its own.
     """
 
@@ -64,12 +65,13 @@ class System:
     prepare: Callable[[Sequence[BeirDocument], Callable[[int], None]], None] | None = None
     max_length: int | None = None
     list_weight: float = 0.0
+    likeness: float = 0.0
     scores_of: str | None = None
 
     @property
     def key(self) -> str:
         """Hash of the system; the model counts by its content, not by its name."""
-        outside = ("model", "list_weight")
+        outside = ("model", "list_weight", "likeness")
         identity = {name: value for name, value in self.identity.items() if name not in outside}
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -133,11 +135,19 @@ def biencoder_system(encoder: BiEncoder, label: str = "cosine") -> System:
     )
 
 
-def fused_with_list(system: System, weight: float) -> System:
-    """The same scores, ranked by logit and place in the list; nothing is scored twice."""
-    identity = {**system.identity, "list_weight": weight}
-    label = f"{system.label}+list"
-    return replace(system, label=label, identity=identity, list_weight=weight, scores_of=system.label)
+def fused(system: System, list_weight: float = 0.0, likeness: float = 0.0) -> System:
+    """The same scores, joined with place in the list and likeness to the best; nothing is scored twice."""
+    weights = {"list_weight": list_weight, "likeness": likeness}
+    weights = {name: weight for name, weight in weights.items() if weight}
+    label = "+".join([system.label, *(name.removesuffix("_weight") for name in weights)])
+    return replace(
+        system,
+        label=label,
+        identity={**system.identity, **weights},
+        list_weight=list_weight,
+        likeness=likeness,
+        scores_of=system.label,
+    )
 
 
 def evaluate_system(
@@ -158,10 +168,14 @@ def evaluate_system(
     scored = score_task(task, system, folder, progress or Progress(system.work(task), quiet=True))
     run: Run = {}
     for query, listed in task.run.items():
-        logits = scored[query].logits
-        run[query] = reorder(
-            listed, list_fusion(logits, system.list_weight) if system.list_weight else logits
-        )
+        values: Sequence[float] = scored[query].logits
+        if system.list_weight:
+            values = list_fusion(values, system.list_weight)
+        if system.likeness:
+            documents = [task.documents[key] for key in listed]
+            texts = [f"{document['title']} {document['text']}".strip() for document in documents]
+            values = with_likeness(values, texts, system.likeness)
+        run[query] = reorder(listed, values)
     write_run(folder / run_file(system.label), run, _file_name(system.label))
     return SystemValues(
         per_query=measure(task.qrels, run, relevant_from=task.relevant_from),

@@ -89,15 +89,16 @@ def plot(results: Results, path: Path) -> None:
     rows = [*names, ALL_SETS] if len(names) > 1 else names
     heights = [-float(i) - (0.6 if name == ALL_SETS else 0.0) for i, name in enumerate(rows)]
     styles = _styles(results)
-    row_inches = 0.3 + 0.07 * max(len(styles), 1)
+    row_inches = 0.25 + 0.1 * max(len(styles), 1)
+    step = min(_STEP_DOWN, 0.75 / max(len(styles), 1))  # the last system of a set stays above the next set
     figure = Figure(figsize=(8, 1.7 + row_inches * len(rows)), dpi=150, layout="constrained")
     axes = figure.subplots()
     for name, y in zip(rows, heights, strict=True):
-        _plot_row(axes, results, name, y)
+        _plot_row(axes, results, name, y, step)
     if len(names) > 1:
         axes.axhline((heights[-1] + heights[-2]) / 2, color="0.8", linewidth=0.8)
     axes.set_yticks(heights, [_row_label(results, name) for name in rows])
-    axes.set_ylim(heights[-1] - _STEP_DOWN * max(len(styles), 3), 0.7)
+    axes.set_ylim(heights[-1] - step * max(len(styles), 3), 0.7)
     axes.set_xlabel(f"{_MAIN_METRIC} (in brackets: queries)")
     axes.grid(axis="x", color="0.9")
     axes.set_axisbelow(True)
@@ -112,7 +113,7 @@ def plot(results: Results, path: Path) -> None:
     figure.savefig(path)
 
 
-def _plot_row(axes: Axes, results: Results, name: str, y: float) -> None:
+def _plot_row(axes: Axes, results: Results, name: str, y: float, step: float) -> None:
     """The list as an upright stroke, the main system on the line from it, the others a little below."""
     base = _value(results, FIRST_STAGE, name)
     axes.plot(base, y, **_TICK)
@@ -122,7 +123,7 @@ def _plot_row(axes: Axes, results: Results, name: str, y: float) -> None:
             axes.plot([base, value], [y, y], color=colour, alpha=0.4, zorder=1)
         sure = results.comparison(system, FIRST_STAGE, name, _MAIN_METRIC).p < _SIGNIFICANT
         face = colour if sure else "white"
-        axes.plot(value, y - _STEP_DOWN * i, marker=marker, markersize=6, color=colour, markerfacecolor=face)
+        axes.plot(value, y - step * i, marker=marker, markersize=6, color=colour, markerfacecolor=face)
 
 
 def _styles(results: Results) -> dict[str, tuple[str, str]]:

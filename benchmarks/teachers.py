@@ -1,0 +1,136 @@
+"""What the bi-encoders that taught the model reach on the lists that it ranks, and how much of it it keeps.
+
+    python benchmarks/teachers.py SET... --recipe recipes/tiny-en/two-teachers.toml --work runs/teachers
+
+The recipe says where the teachers lie, their prefixes and their weights. Their cosines (of up to 256 tokens,
+as in the page's cosine column) are standardized for each query and added with those weights; *+ list +
+likeness* joins both as `tinyrerank evaluate --list-weight 0.3 --likeness 0.1` does. The student's values are
+those of docs/results/tiny-en, and all comparisons are on its queries. Embeddings are kept in ``--work``: what
+was broken off goes on.
+
+Writes docs/results/teachers.json (NDCG@10 by set, system and query) and the table of docs/quality.md between
+``<!-- teachers -->`` and ``<!-- /teachers -->``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from page import DOCS, fill
+from quality import METRIC
+
+from tinyrerank.evaluate.first_stage import Task, load_task
+from tinyrerank.evaluate.metrics import measure
+from tinyrerank.evaluate.results import Results, load_results
+from tinyrerank.evaluate.runner import reorder
+from tinyrerank.evaluate.significance import randomization_test
+from tinyrerank.fusion import list_fusion, with_likeness
+from tinyrerank.train.pool import Pool
+from tinyrerank.train.recipe import load_recipe
+from tinyrerank.train.teach import Teacher
+
+TOGETHER, HELPED, LIKENESS = "together", " + list + likeness", 0.1
+MAX_LENGTH = 256
+#: NDCG@10 by set, system and query.
+Values = dict[str, dict[str, dict[str, float]]]
+
+
+def texts(task: Task, query: str) -> list[str]:
+    """What a query's candidates say, in list order."""
+    documents = [task.documents[key] for key in task.run[query]]
+    return [f"{document['title']} {document['text']}".strip() for document in documents]
+
+
+def cosines(task: Task, teacher: Teacher) -> dict[str, NDArray[np.float32]]:
+    """Similarities of every query's candidates, in list order."""
+    number = {key: n for n, key in enumerate(task.documents)}
+    every = [f"{document['title']} {document['text']}".strip() for document in task.documents.values()]
+    asked = [task.queries[query] for query in task.run]
+    queries = teacher.embed(teacher.text.encode(asked, teacher.recipe.query_prefix)).float()
+    passages = teacher.embed(teacher.text.encode(every, teacher.recipe.passage_prefix)).float()
+    rows = {query: [number[key] for key in listed] for query, listed in task.run.items()}
+    return {query: (passages[rows[query]] @ queries[n]).numpy() for n, query in enumerate(rows)}
+
+
+def ranked(task: Task, teachers: Sequence[Teacher]) -> dict[str, dict[str, float]]:
+    """NDCG@10 of every teacher and of all together, alone and with list and likeness, by query."""
+    scores = {teacher.name: cosines(task, teacher) for teacher in teachers}
+
+    def joined(query: str) -> NDArray[np.float64]:
+        total = np.zeros(len(task.run[query]))
+        for teacher in teachers:
+            one = scores[teacher.name][query]
+            total += teacher.recipe.weight * (one - one.mean()) / (one.std() or 1.0)
+        return total
+
+    systems: dict[str, Mapping[str, Sequence[float] | NDArray[np.floating[Any]]]] = dict(scores)
+    systems[TOGETHER] = {query: joined(query) for query in task.run}
+    for name in list(systems):
+        systems[f"{name}{HELPED}"] = {
+            query: with_likeness(list_fusion(list(map(float, values))), texts(task, query), LIKENESS)
+            for query, values in systems[name].items()
+        }
+    found = {}
+    for name, values in systems.items():
+        run = {query: reorder(listed, values[query]) for query, listed in task.run.items()}
+        found[name] = measure(task.qrels, run, relevant_from=task.relevant_from)[METRIC]
+    return found
+
+
+def table(teachers: Values, student: Results) -> str:
+    """One row a system: its mean over sets, what the student keeps of it, alone and with the list, and p."""
+    ours = [student.main, f"{student.main}+list+likeness"]
+    sets = [one for one in student.sets if one.name in teachers]
+    names = list(teachers[sets[0].name])
+    rows = [
+        f"| teachers | mean of {len(sets)} sets | the student keeps | p | with list and likeness | p |",
+        "| --- | --: | --: | --: | --: | --: |",
+    ]
+    for name in names:
+        means, cells = [], []
+        for system in ours:
+            pairs = [
+                np.array([(value, teachers[one.name][name][query]) for query, value in values.items()])
+                for one in sets
+                for values in [one.systems[system].per_query[METRIC]]
+            ]
+            [test] = randomization_test([pair[:, 0] - pair[:, 1] for pair in pairs])
+            mine, theirs = np.mean([pair.mean(axis=0) for pair in pairs], axis=0)
+            means.append(theirs)
+            cells += [f"{mine / theirs:.1%} ({test.difference:+.4f})", f"{test.p:.4f}"]
+        rows.append(f"| {name} | {means[0]:.4f} | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def main() -> None:
+    """Embed, rank, compare, write, fill the page."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("sets", type=Path, nargs="+", metavar="SET", help="evaluation folders")
+    add("--recipe", type=Path, required=True, help="whose [[teacher]] entries are asked")
+    add("--student", type=Path, default=DOCS / "results/tiny-en", help="evaluation of the student")
+    add("--work", type=Path, required=True, help="folder for embeddings")
+    args = parser.parse_args()
+    teachers = [
+        Teacher(replace(one, max_length=MAX_LENGTH), Pool([], [], 0), torch.device("cpu"), args.work)
+        for one in load_recipe(args.recipe).teacher
+    ]
+    values = {task.name: ranked(task, teachers) for task in map(load_task, args.sets)}
+    (DOCS / "results/teachers.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    made = table(values, load_results(args.student))
+    fill(DOCS / "quality.md", "teachers", made)
+    print(made)
+
+
+if __name__ == "__main__":
+    main()

@@ -28,7 +28,7 @@ from page import DOCS, fill
 
 from tinyrerank import Reranker
 from tinyrerank.cli import main as command
-from tinyrerank.evaluate.beir import read_corpus
+from tinyrerank.evaluate.beir import read_corpus, whole_text
 from tinyrerank.evaluate.first_stage import Task, load_task
 from tinyrerank.evaluate.metrics import measure
 from tinyrerank.evaluate.significance import randomization_test
@@ -72,7 +72,7 @@ def write_corpus(folder: Path, path: Path) -> dict[str, str]:
     documents, _ = read_corpus(folder)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(d) + "\n" for d in documents.values()))
-    return {key: f"{d['title']} {d['text']}".strip() for key, d in documents.items()}
+    return {key: whole_text(d) for key, d in documents.items()}
 
 
 def tune(arguments: list[str], out: Path) -> float:

@@ -24,7 +24,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from tinyrerank import Reranker
-from tinyrerank.evaluate.beir import read_corpus
+from tinyrerank.evaluate.beir import read_corpus, whole_text
 from tinyrerank.evaluate.first_stage import Task, load_task
 from tinyrerank.evaluate.metrics import measure
 from tinyrerank.evaluate.significance import randomization_test
@@ -50,7 +50,7 @@ class Hider:
     def __init__(self, task: Task, folder: Path, tokenizer: Tokenizer) -> None:
         documents, _ = read_corpus(folder)
         self.task, self.tokenizer = task, tokenizer
-        self.texts = {key: f"{d['title']} {d['text']}".strip() for key, d in documents.items()}
+        self.texts = {key: whole_text(d) for key, d in documents.items()}
         self.keys = sorted(self.texts)
 
     def hide(self, query: str, key: str, n_tokens: int, place: str) -> str:

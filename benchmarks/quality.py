@@ -98,11 +98,11 @@ def joins(results: Results) -> str:
     pairs = [(one, alone) for one in (likeness, in_list, both)]
     pairs += [(likeness, theirs[0]), (both, theirs[0]), (both, theirs[1])]
     rows = ["| | against | mean over sets | p |", "| --- | --- | --: | --: |"]
+    tested = replace(results)
+    tested.compare(pairs=pairs)
     for a, b in pairs:
-        values = [[one.systems[name].per_query[METRIC] for name in (a, b)] for one in results.sets]
-        groups = [np.array([mine[query] - other[query] for query in mine]) for mine, other in values]
-        [test] = randomization_test(groups)
-        rows.append(f"| {names[a]} | {names[b]} | {test.difference:+.4f} | {test.p:.4f} |")
+        one = tested.comparison(a, b, ALL_SETS, METRIC)
+        rows.append(f"| {names[a]} | {names[b]} | {one.difference:+.4f} | {one.p:.4f} |")
     return "\n".join(rows)
 
 

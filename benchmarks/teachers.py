@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from page import DOCS, fill
 from quality import METRIC
 
+from tinyrerank.evaluate.beir import whole_text
 from tinyrerank.evaluate.first_stage import Task, load_task
 from tinyrerank.evaluate.metrics import measure
 from tinyrerank.evaluate.results import Results, load_results
@@ -43,19 +44,13 @@ MAX_LENGTH = 256
 Values = dict[str, dict[str, dict[str, float]]]
 
 
-def texts(task: Task, query: str) -> list[str]:
-    """What a query's candidates say, in list order."""
-    documents = [task.documents[key] for key in task.run[query]]
-    return [f"{document['title']} {document['text']}".strip() for document in documents]
-
-
 def cosines(task: Task, teacher: Teacher) -> dict[str, NDArray[np.float32]]:
     """Similarities of every query's candidates, in list order."""
     number = {key: n for n, key in enumerate(task.documents)}
-    every = [f"{document['title']} {document['text']}".strip() for document in task.documents.values()]
+    texts = list(map(whole_text, task.documents.values()))
     asked = [task.queries[query] for query in task.run]
     queries = teacher.embed(teacher.text.encode(asked, teacher.recipe.query_prefix)).float()
-    passages = teacher.embed(teacher.text.encode(every, teacher.recipe.passage_prefix)).float()
+    passages = teacher.embed(teacher.text.encode(texts, teacher.recipe.passage_prefix)).float()
     rows = {query: [number[key] for key in listed] for query, listed in task.run.items()}
     return {query: (passages[rows[query]] @ queries[n]).numpy() for n, query in enumerate(rows)}
 
@@ -73,9 +68,10 @@ def ranked(task: Task, teachers: Sequence[Teacher]) -> dict[str, dict[str, float
 
     systems: dict[str, Mapping[str, Sequence[float] | NDArray[np.floating[Any]]]] = dict(scores)
     systems[TOGETHER] = {query: joined(query) for query in task.run}
+    texts = {query: [whole_text(task.documents[key]) for key in listed] for query, listed in task.run.items()}
     for name in list(systems):
         systems[f"{name}{HELPED}"] = {
-            query: with_likeness(list_fusion(list(map(float, values))), texts(task, query), LIKENESS)
+            query: with_likeness(list_fusion(list(map(float, values))), texts[query], LIKENESS)
             for query, values in systems[name].items()
         }
     found = {}
@@ -87,16 +83,14 @@ def ranked(task: Task, teachers: Sequence[Teacher]) -> dict[str, dict[str, float
 
 def table(teachers: Values, student: Results) -> str:
     """One row a system: its mean over sets, what the student keeps of it, alone and with the list, and p."""
-    ours = [student.main, f"{student.main}+list+likeness"]
     sets = [one for one in student.sets if one.name in teachers]
-    names = list(teachers[sets[0].name])
     rows = [
         f"| teachers | mean of {len(sets)} sets | the student keeps | p | with list and likeness | p |",
         "| --- | --: | --: | --: | --: | --: |",
     ]
-    for name in names:
-        means, cells = [], []
-        for system in ours:
+    for name in teachers[sets[0].name]:
+        cells = []
+        for system in (student.main, f"{student.main}+list+likeness"):
             pairs = [
                 np.array([(value, teachers[one.name][name][query]) for query, value in values.items()])
                 for one in sets
@@ -104,9 +98,8 @@ def table(teachers: Values, student: Results) -> str:
             ]
             [test] = randomization_test([pair[:, 0] - pair[:, 1] for pair in pairs])
             mine, theirs = np.mean([pair.mean(axis=0) for pair in pairs], axis=0)
-            means.append(theirs)
             cells += [f"{mine / theirs:.1%} ({test.difference:+.4f})", f"{test.p:.4f}"]
-        rows.append(f"| {name} | {means[0]:.4f} | {' | '.join(cells)} |")
+        rows.append(f"| {name} | {theirs:.4f} | {' | '.join(cells)} |")
     return "\n".join(rows)
 
 

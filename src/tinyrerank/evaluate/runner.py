@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tinyrerank import __version__
 from tinyrerank.errors import EngineError
-from tinyrerank.evaluate.beir import BeirDocument, Run, write_run
+from tinyrerank.evaluate.beir import BeirDocument, Run, whole_text, write_run
 from tinyrerank.evaluate.first_stage import Task
 from tinyrerank.evaluate.metrics import measure
 from tinyrerank.evaluate.results import SystemValues
@@ -90,7 +90,7 @@ class System:
         )
 
     def _document_work(self, document: BeirDocument) -> int:
-        return self._characters(f"{document['title']} {document['text']}".strip())
+        return self._characters(whole_text(document))
 
     def _characters(self, text: str) -> int:
         """Characters that are read of a text, at about five a token."""
@@ -172,8 +172,7 @@ def evaluate_system(
         if system.list_weight:
             values = list_fusion(values, system.list_weight)
         if system.likeness:
-            documents = [task.documents[key] for key in listed]
-            texts = [f"{document['title']} {document['text']}".strip() for document in documents]
+            texts = [whole_text(task.documents[key]) for key in listed]
             values = with_likeness(values, texts, system.likeness)
         run[query] = reorder(listed, values)
     write_run(folder / run_file(system.label), run, _file_name(system.label))

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tinyrerank.evaluate.beir import whole_text
 from tinyrerank.evaluate.first_stage import load_task
 from tinyrerank.progress import Progress
 from tinyrerank.train.cache import Cache, digest_rows, digests, identity, identity_of
@@ -337,7 +338,7 @@ class Teaching:
         for folder in folders:
             task = load_task(folder)
             numbers = {key: n for n, key in enumerate(task.documents)}
-            texts = [f"{d['title']} {d['text']}".strip() for d in task.documents.values()]
+            texts = list(map(whole_text, task.documents.values()))
             listed = list(task.run.values())
             width = max(map(len, listed))
             candidate = np.full((len(listed), width), -1, dtype=np.int32)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinyrerank.errors import InputError, MissingExtraError, ModelError
-from tinyrerank.evaluate.beir import BeirDocument
+from tinyrerank.evaluate.beir import BeirDocument, whole_text
 
 _BATCH_TOKENS = 8192
 _ENOUGH = 10**6  # tokenizers without a limit state an enormous one
@@ -89,7 +89,7 @@ class CrossEncoder:
         self._last_cut = 0
         if not documents:
             return np.zeros(0, dtype=np.float32)
-        texts = [f"{document['title']} {document['text']}".strip() for document in documents]
+        texts = list(map(whole_text, documents))
         whole = self._tokenizer([query] * len(texts), texts, verbose=False)
         lengths = [len(ids) for ids in whole["input_ids"]]
         self._last_cut = sum(length > self.max_length for length in lengths)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from tinyrerank.errors import MissingFrameworkError
-from tinyrerank.evaluate.beir import BeirDocument
+from tinyrerank.evaluate.beir import BeirDocument, whole_text
 
 try:
     from llama_index.core.base.base_retriever import BaseRetriever
@@ -114,4 +114,4 @@ def evaluate_list(
 
 
 def _node(key: str, document: BeirDocument) -> TextNode:
-    return TextNode(id_=key, text=f"{document['title']} {document['text']}".strip())
+    return TextNode(id_=key, text=whole_text(document))

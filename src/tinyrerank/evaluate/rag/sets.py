@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinyrerank.errors import InputError
-from tinyrerank.evaluate.beir import BeirDocument, Run, read_corpus, read_topics
+from tinyrerank.evaluate.beir import BeirDocument, Run, read_corpus, read_topics, whole_text
 from tinyrerank.evaluate.first_stage import Task, bm25_run
 from tinyrerank.progress import Progress
 
@@ -104,7 +104,7 @@ def load_set(
         raise InputError(f"{folder}: no question has an answer in the corpus")
     questions = {question: topics.queries[question] for question in expected}
     words = bm25_run(documents, questions, _FUSED)
-    texts = [f"{document['title']} {document['text']}".strip() for document in documents.values()]
+    texts = list(map(whole_text, documents.values()))
     read = sum(min(len(text), 5 * encoder.max_length) for text in texts)  # as the encoder counts
     progress = Progress(read, "characters", name=f"{name}: embedding", quiet=quiet)
     passages = _embedded(texts, encoder, cache, progress)

@@ -46,7 +46,8 @@ class Process:
             self.process = subprocess.Popen([*command, "--threads", "1"], stderr=stderr)  # noqa: S603
 
     def records(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+        complete = self.log.read_text().split("\n")[:-1]  # the last line may be half written
+        return [json.loads(line) for line in complete if line.startswith("{")]
 
     def url(self, workers: int = 1) -> str:
         def ready() -> list[str]:

@@ -89,8 +89,9 @@ class Running:
         return [hit["relevance_score"] for hit in ordered]
 
     def lines(self) -> list[dict[str, Any]]:
-        """The log, an object a line."""
-        return [json.loads(line) for line in self.log.read_text(encoding="utf-8").splitlines() if line]
+        """The log so far, an object a line; a line that is being written is left out."""
+        complete = self.log.read_text(encoding="utf-8").split("\n")[:-1]
+        return [json.loads(line) for line in complete if line]
 
     def metric(self, name: str) -> float:
         """A sample of ``GET /metrics`` by name and labels; 0 while it is not there."""

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 
 @contextmanager
@@ -32,3 +33,8 @@ def _address(process: subprocess.Popen[str]) -> str:
         if ready:
             return ready[1]
     raise AssertionError(f"the server ended before it was ready: {seen}")
+
+
+def complete_lines(log: Path) -> list[str]:
+    """Lines of a server's log so far, without one that is still being written."""
+    return log.read_text(encoding="utf-8").split("\n")[:-1]

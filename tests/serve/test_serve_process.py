@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
+from live_server import complete_lines
 from tinyrerank.cli import main
 from tinyrerank.errors import DataError, InputError
 from tinyrerank.serve.auth import load_keys
@@ -46,8 +47,7 @@ class Process:
             self.process = subprocess.Popen([*command, "--threads", "1"], stderr=stderr)  # noqa: S603
 
     def records(self) -> list[dict[str, Any]]:
-        complete = self.log.read_text().split("\n")[:-1]  # the last line may be half written
-        return [json.loads(line) for line in complete if line.startswith("{")]
+        return [json.loads(line) for line in complete_lines(self.log) if line.startswith("{")]
 
     def url(self, workers: int = 1) -> str:
         def ready() -> list[str]:

@@ -21,6 +21,8 @@ from typing import IO, Any
 
 import pytest
 
+from live_server import complete_lines
+
 pytest.importorskip("starlette", reason="needs the extra serve")
 pytest.importorskip("uvicorn", reason="needs the extra serve")
 
@@ -89,9 +91,8 @@ class Running:
         return [hit["relevance_score"] for hit in ordered]
 
     def lines(self) -> list[dict[str, Any]]:
-        """The log so far, an object a line; a line that is being written is left out."""
-        complete = self.log.read_text(encoding="utf-8").split("\n")[:-1]
-        return [json.loads(line) for line in complete if line]
+        """The log so far, an object a line."""
+        return [json.loads(line) for line in complete_lines(self.log) if line]
 
     def metric(self, name: str) -> float:
         """A sample of ``GET /metrics`` by name and labels; 0 while it is not there."""

@@ -24,8 +24,6 @@ _LICENCES = {
     "msmarco-dev-sample": "MS MARCO: non-commercial research",
     "msmarco-v2-dl22-unlabelled": "MS MARCO: non-commercial research",
     "arxiv-abstracts.jsonl.gz": "CC0 (arXiv metadata)",
-    "bmc-abstracts.jsonl.gz": "CC BY (BioMed Central)",
-    "fields.jsonl.gz": "public domain, CC0, CC BY, CC BY-SA, CDLA-Sharing (`recipes/tiny-en/fields --list`)",
     "queries-only": "MS MARCO (non-commercial research), Natural Questions, TriviaQA, TREC",
 }
 

@@ -94,8 +94,6 @@ class MineRecipe:
         length: documents a list; given positives and negatives come first.
         held_out: held-out queries of each set that are ranked to see how training goes.
         bm25_weight: of BM25 in the fused teacher scores, beside the teachers' own weights; 0 leaves it out.
-        min_cosine: queries whose answer nobody knows are left out where the first teacher finds no passage at
-            least this close; -1 keeps all.
     """
 
     dense: int = 6
@@ -105,7 +103,6 @@ class MineRecipe:
     length: int = 16
     held_out: int = 60
     bm25_weight: float = 0.0
-    min_cosine: float = -1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tinyrerank import Reranker
+from tinyrerank import Reranker, fuse_with_list
 from tinyrerank.cli import main
 from tinyrerank.errors import BusyError, DataError, InputError
 
@@ -100,12 +100,34 @@ def test_a_changed_query_is_ranked_again_and_its_old_result_set_aside(
     assert "or settings: 1, moved to" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("args", [("--max-length", "40"), ("--policy", "window"), ("--top-n", "1")])
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("--max-length", "40"),
+        ("--policy", "window"),
+        ("--top-n", "1"),
+        ("--list-weight", "0.3"),
+        ("--likeness", "0.1"),
+    ],
+)
 def test_other_settings_rank_everything_again(batch: Batch, ranked: list[str], args: tuple[str, ...]) -> None:
     batch.finish()
     ranked.clear()
     batch.finish(*args)
     assert len(ranked) == N == len(batch.results())
+
+
+def test_place_in_the_list_and_likeness_order_every_query(batch: Batch, tiny_folder: Path) -> None:
+    for n, record in enumerate(batch.records):
+        record["documents"] = [f"the sea {n}", "bread", f"the moon and the sea {n}", "the moon", f"sea {n}"]
+    batch.write()
+    batch.finish("--list-weight", 0.5, "--likeness", 0.7, "--top-n", 3)
+    with Reranker(tiny_folder) as reranker:
+        rankings = [reranker.rank(record["query"], record["documents"]) for record in batch.records]
+    fused = [fuse_with_list(ranking, 0.5, 3, likeness=0.7) for ranking in rankings]
+    found = [[hit["index"] for hit in result["results"]] for result in batch.results()]
+    assert found == [[hit.index for hit in ranking] for ranking in fused]
+    assert found != [[hit.index for hit in ranking][:3] for ranking in rankings]
 
 
 def test_equal_lines_are_separate_queries(batch: Batch, ranked: list[str]) -> None:

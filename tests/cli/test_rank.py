@@ -68,6 +68,26 @@ def test_scores_are_those_of_the_python_interface(
     assert [(r["index"], r["logit"]) for r in found] == [(h.index, pytest.approx(h.logit)) for h in ranking]
 
 
+@pytest.mark.parametrize("weights", [(0.0, 0.5), (0.5, 0.0), (0.5, 0.5)])
+def test_place_in_the_list_and_likeness_are_those_of_the_python_interface(
+    tmp_path: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str], weights: tuple[float, float]
+) -> None:
+    from tinyrerank import Reranker, fuse_with_list
+
+    list_weight, likeness = weights
+    documents = [*DOCUMENTS, "bread and the sea", "the moon", "bake bread at sea"]
+    (tmp_path / "d.txt").write_text("\n".join(documents))
+    asked = ("--list-weight", list_weight, "--likeness", likeness, "-n", 4, "--json")
+    assert rank("--model", tiny_folder, "-q", "tides", "--per", "line", *asked, tmp_path / "d.txt") == 0
+    envelope = json.loads(capsys.readouterr().out)
+    with Reranker(tiny_folder) as reranker:
+        ranking = fuse_with_list(reranker.rank("tides", documents), list_weight, 4, likeness=likeness)
+    assert [r["index"] for r in envelope["results"]] == [hit.index for hit in ranking]
+    assert envelope["inputs"]["n_documents"] == len(documents)
+    given = {"list_weight": list_weight, "likeness": likeness}
+    assert given.items() & envelope["settings"].items() == {(k, v) for k, v in given.items() if v}
+
+
 def test_the_envelope_says_what_was_asked_and_how_it_was_done(
     corpus: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -126,6 +146,16 @@ def test_lone_surrogates_and_control_characters_are_written_safely(
         (["-q", "x", "absent.md"], InputError.exit_code, "absent.md: no such file or folder"),
         (["-q", "x"], InputError.exit_code, "no documents: give files"),
         (["-q", "x", "-n", "0", "d.txt"], InputError.exit_code, "--top-n 0: give 1 or more"),
+        (
+            ["-q", "x", "--likeness", "-0.1", "d.txt"],
+            InputError.exit_code,
+            "--likeness -0.1: give a number from 0",
+        ),
+        (
+            ["-q", "x", "--list-weight", "nan", "d.txt"],
+            InputError.exit_code,
+            "--list-weight nan: give a number",
+        ),
         (["-q", "x", "--out", "o", "d.txt"], InputError.exit_code, "--out belongs to --queries"),
         (["-q", "x", "bad.jsonl"], DataError.exit_code, "bad.jsonl:7: not JSON"),
         (["-q", "x", "--model", "nowhere", "d.txt"], ModelError.exit_code, "nowhere: no such folder"),

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tinyrerank.cli.inputs import Passage, Reading, from_fields, identifier, json_lines, shown
+from tinyrerank.cli.order import Order
 from tinyrerank.cli.render import row, to_json
 from tinyrerank.errors import BusyError, DataError, InputError, TinyrerankError
 from tinyrerank.progress import Progress
@@ -107,7 +108,7 @@ class Queries:
         return self.shared
 
 
-def run(reranker: Reranker, queries: Queries, *, top_n: int | None, out: str | None) -> None:
+def run(reranker: Reranker, queries: Queries, order: Order, *, out: str | None) -> None:
     """Rank every query into ``out``, or to standard output without resuming.
 
     The whole file of queries is checked before the first one is ranked.
@@ -115,7 +116,7 @@ def run(reranker: Reranker, queries: Queries, *, top_n: int | None, out: str | N
     Args:
         reranker: the model.
         queries: what to rank.
-        top_n: results a query, None for all.
+        order: how many results a query, and by what.
         out: JSONL file to append to and to resume from, None for standard output.
 
     Raises:
@@ -129,7 +130,7 @@ def run(reranker: Reranker, queries: Queries, *, top_n: int | None, out: str | N
         try:
             for job in queries:
                 if job.key not in done:
-                    file.write(_result(reranker, job, top_n).encode() + b"\n")
+                    file.write(_result(reranker, job, order).encode() + b"\n")
                     file.flush()
                     progress.advance()
         finally:
@@ -153,10 +154,10 @@ def _candidates(documents: object, where: str, line: int, reading: Reading) -> l
     return passages
 
 
-def _result(reranker: Reranker, job: Job, top_n: int | None) -> str:
+def _result(reranker: Reranker, job: Job, order: Order) -> str:
     """The output line of one query, without the line break."""
     try:
-        ranking = reranker.rank(job.query, [p.document for p in job.passages], top_n=top_n)
+        ranking = order.rank(reranker, job.query, [p.document for p in job.passages])
     except TinyrerankError as error:
         error.args = (f"{job.where}: {error}",)
         raise

@@ -9,11 +9,13 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from tinyrerank.cli import batch, inputs
+from tinyrerank.cli import batch, inputs, order
 from tinyrerank.cli.inputs import FORMATS, UNITS, Passage, Reading
+from tinyrerank.cli.order import Order
 from tinyrerank.cli.render import row, table, to_json
 from tinyrerank.errors import InputError
 from tinyrerank.types import Policy, Ranking
@@ -47,6 +49,8 @@ many queries (the run can be killed and repeated: it goes on where it stopped):
       each line: {"id": "q1", "query": "how do tides work?", "documents": ["…", {"id": "d7", "text": "…"}]}
   tinyrerank rank --queries queries.jsonl --out results.jsonl notes/
       the same without "documents": every query against the files
+  tinyrerank rank --queries bm25.jsonl --list-weight 0.3 --likeness 0.1 --out results.jsonl
+      a retriever's lists: its order and documents alike count, too (logits then need not fall)
 
 output: a table on a terminal, else JSONL. Every result says how many of its tokens were read.
 exit codes: 0 done, 2 bad argument or query, 3 malformed file, 4 unusable model, 5 missing extra,
@@ -68,9 +72,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     query = parser.add_mutually_exclusive_group(required=True)
     query.add_argument("-q", "--query", help="what the documents should answer")
     query.add_argument("--queries", metavar="JSONL", help="a file of queries: batch mode")
-    parser.add_argument(
-        "-n", "--top-n", type=int, metavar="N", help="results a query (default: all; 10 in a table)"
-    )
+    order.add_options(parser)
     parser.add_argument("--out", metavar="JSONL", help="batch mode: write results here, and resume from here")
 
     model = parser.add_argument_group("model")
@@ -118,18 +120,17 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         TinyrerankError: see the exit codes in the help.
     """
-    if args.top_n is not None and args.top_n < 1:
-        raise InputError(f"--top-n {args.top_n}: give 1 or more, or leave it out for all documents")
+    wanted = Order.of(args)
     reading = Reading(args.format, args.per, args.text_field, args.title_field, args.id_field)
     if args.queries is not None:
         if args.output in ("table", "json"):
             raise InputError(f"--{args.output} does not go with --queries, which writes JSONL; leave it out")
-        return _run_batch(args, reading)
+        return _run_batch(args, reading, wanted)
     if args.out is not None:
         raise InputError("--out belongs to --queries; for one query, redirect standard output")
     if not args.sources:
         raise InputError("no documents: give files, folders, or - for standard input")
-    return _run_one(args, reading)
+    return _run_one(args, reading, wanted)
 
 
 def open_reranker(args: argparse.Namespace) -> Reranker:
@@ -147,26 +148,27 @@ def open_reranker(args: argparse.Namespace) -> Reranker:
     )
 
 
-def _run_batch(args: argparse.Namespace, reading: Reading) -> int:
+def _run_batch(args: argparse.Namespace, reading: Reading, wanted: Order) -> int:
     if args.queries == inputs.STDIN:
         raise InputError("--queries must be a file, since it is read twice; - is for documents")
     shared = inputs.read_passages(args.sources, reading) if args.sources else None
     reranker = open_reranker(args)
-    depends_on = settings(reranker) | {"top_n": args.top_n, "files": fingerprint(reranker.folder)}
+    depends_on = settings(reranker) | wanted.settings() | {"files": fingerprint(reranker.folder)}
     salt = batch.salt(depends_on, reading, shared)
-    batch.run(reranker, batch.Queries(args.queries, salt, shared, reading), top_n=args.top_n, out=args.out)
+    batch.run(reranker, batch.Queries(args.queries, salt, shared, reading), wanted, out=args.out)
     return 0
 
 
-def _run_one(args: argparse.Namespace, reading: Reading) -> int:
+def _run_one(args: argparse.Namespace, reading: Reading, wanted: Order) -> int:
     start = time.perf_counter()
     passages = inputs.read_passages(args.sources, reading)
     read = time.perf_counter()
     reranker = open_reranker(args)
     loaded = time.perf_counter()
     output = args.output or ("table" if sys.stdout.isatty() else "jsonl")
-    top_n = args.top_n or (_TABLE_ROWS if output == "table" else None)
-    ranking = reranker.rank(args.query, [passage.document for passage in passages], top_n=top_n)
+    if output == "table" and wanted.top_n is None:
+        wanted = replace(wanted, top_n=_TABLE_ROWS)
+    ranking = wanted.rank(reranker, args.query, [passage.document for passage in passages])
     done = time.perf_counter()
 
     warnings = _warnings(ranking, passages)
@@ -191,7 +193,7 @@ def _run_one(args: argparse.Namespace, reading: Reading) -> int:
             "schema_version": SCHEMA_VERSION,
             "command": "rank",
             "inputs": {"query": args.query, "sources": args.sources, "n_documents": ranking.n_documents},
-            "settings": settings(reranker) | {"top_n": top_n},
+            "settings": settings(reranker) | wanted.settings(),
             "results": list(rows),
             "warnings": warnings,
             "timings": timings,

@@ -5,6 +5,7 @@ import random
 import re
 import statistics
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from tinyrerank import Hit, Ranking, Receipt, fuse_with_list
 from tinyrerank.errors import InputError
-from tinyrerank.fusion import list_fusion, with_likeness
+from tinyrerank.fusion import joined_logits, list_fusion, with_likeness
 
 LOGITS = st.lists(st.floats(-50, 50, width=32), min_size=1, max_size=30)
 TEXTS = st.lists(st.sampled_from(["", "...", "a b", "a a c", "B, c; d", "the d d e", "f"]), max_size=8)
@@ -61,7 +62,24 @@ def test_the_place_decides_between_close_logits_only() -> None:
     fused = fuse_with_list(ranking([1.00, 1.01, 9.0]), top_n=2)
     assert [hit.index for hit in fused] == [2, 0]
     assert fused.n_documents == 3
-    assert fused[0].logit == 9.0
+
+
+@given(LOGITS, st.floats(0, 5), st.floats(0, 1))
+def test_logits_and_scores_fall(logits: list[float], weight: float, likeness: float) -> None:
+    hits = fuse_with_list(ranking(logits), weight, likeness=likeness).hits
+    for above, below in pairwise(hits):
+        assert above.logit >= below.logit
+        assert above.score >= below.score
+
+
+def test_joined_logits_are_the_logit_and_what_the_place_says() -> None:
+    logits = [1.0, 3.0, 2.0]
+    places = [-math.log(place) for place in (1, 2, 3)]
+    mean, deviation = statistics.fmean(places), statistics.pstdev(places)
+    said = [0.5 * statistics.pstdev(logits) * (place - mean) / deviation for place in places]
+    assert joined_logits(logits, 0.5) == pytest.approx([a + b for a, b in zip(logits, said, strict=True)])
+    fused = fuse_with_list(ranking(logits), 0.5)
+    assert [hit.logit for hit in fused] == sorted(joined_logits(logits, 0.5), reverse=True)
 
 
 def test_nothing_to_rank() -> None:
@@ -121,7 +139,7 @@ def test_a_document_like_the_best_overtakes_one_like_none() -> None:
     hits = tuple(replace(hit, text=texts[hit.index]) for hit in by_itself)
     fused = fuse_with_list(replace(by_itself, hits=hits), 0.0, likeness=0.1)
     assert [hit.index for hit in by_itself] == [0, 1, 2]
-    assert [(hit.index, hit.logit) for hit in fused] == [(0, 9.0), (2, 1.0), (1, 1.01)]
+    assert [hit.index for hit in fused] == [0, 2, 1]
 
 
 def test_texts_without_a_word_are_like_nothing() -> None:

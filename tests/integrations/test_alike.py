@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from adapters import ADAPTERS, Adapter, Doc
 
-from tinyrerank import Reranker
+from tinyrerank import Reranker, fuse_with_list
+from tinyrerank.errors import InputError
 
 TEXTS = [
     "bread dough rises because yeast makes gas",
@@ -20,6 +21,10 @@ QUERY = "how do tides work?"
 pytestmark = pytest.mark.filterwarnings("default")  # frameworks warn of their own affairs
 
 each = pytest.mark.parametrize("adapter", [pytest.param(each, id=name) for name, each in ADAPTERS.items()])
+
+#: Those that rank a list, where a framework hands over the retriever's order.
+LISTED = ("llama_index", "langchain", "haystack", "lancedb", "lancedb_words", "dspy", "rerankers", "redisvl")
+each_listed = pytest.mark.parametrize("adapter", [pytest.param(ADAPTERS[name], id=name) for name in LISTED])
 
 
 def docs_of(texts: list[str]) -> list[Doc]:
@@ -104,3 +109,28 @@ def test_a_document_of_a_hundred_thousand_words_is_cut_and_says_so(
         assert receipt["tokens_total"] >= 100_000
         assert results[1].receipt is not None
         assert results[1].receipt["truncated"] is False
+
+
+@each_listed
+def test_the_order_given_and_likeness_count_where_they_have_a_weight(
+    adapter: Adapter, tiny_folder: Path
+) -> None:
+    weights = {"list_weight": 0.7, "likeness": 0.3}
+    results = adapter(model=str(tiny_folder), **weights)(QUERY, docs_of(TEXTS))
+    with Reranker(str(tiny_folder)) as reranker:
+        expected = fuse_with_list(reranker.rank(QUERY, TEXTS), 0.7, likeness=0.3)
+    assert [result.key for result in results] == [hit.index for hit in expected]
+    scores = [result.score for result in results]
+    assert scores == pytest.approx([hit.score for hit in expected], rel=1e-5)
+    assert scores == sorted(scores, reverse=True)
+    assert adapter(model=str(tiny_folder), top_n=2, **weights)(QUERY, docs_of(TEXTS)) == results[:2]
+    listed = adapter(model=str(tiny_folder), list_weight=1e4)(QUERY, docs_of(TEXTS))
+    assert [result.key for result in listed] == [0, 1, 2, 3]
+
+
+@each_listed
+def test_an_unusable_weight_is_refused_at_once(adapter: Adapter, tiny_folder: Path) -> None:
+    with pytest.raises(InputError, match="weight of the list is -1"):
+        adapter(model=str(tiny_folder), list_weight=-1.0)
+    with pytest.raises(InputError, match="weight of the likeness is -2"):
+        adapter(model=str(tiny_folder), likeness=-2.0)

@@ -68,11 +68,15 @@ def test_a_copy_shares_the_reranker_and_a_pickle_opens_its_own(tiny_folder: Path
     opened = LazyReranker(str(tiny_folder))
     opened.get()
     assert pickle.dumps(opened) == before  # "auto" stays so: the other machine may have another engine
+    weighed = LazyReranker(str(tiny_folder), list_weight=1e4)
+    again = pickle.loads(pickle.dumps(weighed))  # noqa: S301 - same
+    texts = ["bread", "the tide rises", "a tide"]
+    assert [hit.index for hit in again.rank("tide", texts)] == [0, 1, 2]
     with Reranker(str(tiny_folder), max_length=60, policy="window") as reranker:
         given = LazyReranker(reranker=reranker)
         assert given.get() is reranker
-        again = pickle.loads(pickle.dumps(given)).get()  # noqa: S301 - same
-        assert (again.folder, again.max_length, again.policy) == (reranker.folder, 60, "window")
+        restored = pickle.loads(pickle.dumps(given)).get()  # noqa: S301 - same
+        assert (restored.folder, restored.max_length, restored.policy) == (reranker.folder, 60, "window")
 
 
 def test_receipts_are_json_and_the_sigmoid_is_that_of_hits(tiny_folder: Path) -> None:

@@ -14,6 +14,7 @@ from lancedb.index import FTS
 
 from tinyrerank import Reranker
 from tinyrerank.errors import InputError
+from tinyrerank.evaluate.rag.sets import fused
 from tinyrerank.integrations.lancedb import TinyrerankReranker
 
 pytestmark = pytest.mark.filterwarnings("default")
@@ -65,6 +66,14 @@ def test_hybrid_search_joins_both_and_can_keep_every_score(table: Any, tiny_fold
     assert by_key[2]["_score"] is not None
     assert by_key[2]["_distance"] == pytest.approx(4.0)
     assert by_key[2]["_tokens_read"] == by_key[2]["_tokens_total"] > 0
+
+
+def test_the_order_of_a_hybrid_search_is_that_of_reciprocal_ranks(table: Any, tiny_folder: Path) -> None:
+    reranker = TinyrerankReranker(str(tiny_folder), list_weight=1e4)
+    near = table.search([0.0, 1.0]).limit(4).to_arrow()["key"].to_pylist()
+    words = table.search(QUERY, query_type="fts").limit(4).to_arrow()["key"].to_pylist()
+    search = table.search(query_type="hybrid").vector([0.0, 1.0]).text(QUERY).limit(4)
+    assert search.rerank(reranker).to_arrow()["key"].to_pylist() == fused([near, words])
 
 
 def test_hybrid_search_that_finds_no_word_still_answers(table: Any, tiny_folder: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from serving import DOCUMENTS, Talk, talk_fixture
 
 from tinyrerank.errors import TinyrerankError
+from tinyrerank.fusion import joined_logits
 from tinyrerank.serve import errors
 from tinyrerank.serve.dialects import by_path, dialects, sniff
 from tinyrerank.serve.service import Service
@@ -256,6 +257,50 @@ def test_one_bad_document_is_answered_in_its_place(talk: Talk) -> None:
         assert "not one of 2 can be read" in error["detail"]
 
     talk(scene)
+
+
+def test_a_heavy_list_weight_keeps_the_order_given_and_scores_fall(talk: Talk) -> None:
+    async def scene(client: httpx.AsyncClient, _: Service) -> None:
+        for dialect in dialects():
+            key = "texts" if dialect.name == "tei" else "documents"
+            query = "queries" if dialect.name == "vllm-score" else "query"
+            body = {query: QUERY, key: [DOCUMENTS[0], None, *DOCUMENTS[1:]]}
+            if dialect.name in {"tei", "vllm-score", "vllm", "infinity"}:
+                body[key] = DOCUMENTS
+            path = dialect.paths[-1]
+            answer = await post(client, path, {**body, "list_weight": 100, "raw_scores": True})
+            if dialect.name == "vllm-score":
+                assert answer["data"] == (await post(client, path, {**body, "raw_scores": True}))["data"]
+                assert answer["warnings"] == ["'list_weight' means nothing here and was ignored"]
+                continue
+            listed = answer if dialect.name == "tei" else answer.get("scores") or answer.get("data")
+            results = [r for r in listed or answer["results"] if "error" not in r]
+            name = "score" if dialect.name in {"tei", "weaviate"} else "relevance_score"
+            scores = [r[name] for r in results]
+            assert scores == sorted(scores, reverse=True), path
+            if "index" in results[0]:
+                wanted = [0, 1, 2, 3] if body[key] is DOCUMENTS else [0, 2, 3, 4]
+                assert [r["index"] for r in results] == wanted, path
+        error = await post(client, "/v1/rerank", {"query": QUERY, "documents": ["a"], "list_weight": -1}, 422)
+        assert error["param"] == "list_weight"
+
+    talk(scene)
+
+
+def test_the_server_may_weigh_the_order_given_and_a_request_may_differ(talk: Talk) -> None:
+    async def scene(client: httpx.AsyncClient, service: Service) -> None:
+        body = {"query": QUERY, "documents": DOCUMENTS, "raw_scores": True}
+        alone = (await post(client, "/v1/rerank", {**body, "list_weight": 0}))["results"]
+        joined = (await post(client, "/v1/rerank", body))["results"]
+        with_cache = (await post(client, "/v1/rerank", body))["results"]
+        assert joined == with_cache
+        logits = {r["index"]: r["relevance_score"] for r in alone}
+        expected = joined_logits([logits[i] for i in range(len(DOCUMENTS))], 0.5)
+        assert {r["index"]: r["relevance_score"] for r in joined} == pytest.approx(dict(enumerate(expected)))
+        assert joined != alone
+        assert service.settings.list_weight == 0.5
+
+    talk(scene, list_weight=0.5)
 
 
 def test_keys_that_mean_nothing_are_reported(talk: Talk) -> None:

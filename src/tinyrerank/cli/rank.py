@@ -50,7 +50,7 @@ many queries (the run can be killed and repeated: it goes on where it stopped):
   tinyrerank rank --queries queries.jsonl --out results.jsonl notes/
       the same without "documents": every query against the files
   tinyrerank rank --queries bm25.jsonl --list-weight 0.3 --likeness 0.1 --out results.jsonl
-      a retriever's lists: its order and documents alike count, too (logits then need not fall)
+      a retriever's lists: its order and documents alike count, too
 
 output: a table on a terminal, else JSONL. Every result says how many of its tokens were read.
 exit codes: 0 done, 2 bad argument or query, 3 malformed file, 4 unusable model, 5 missing extra,

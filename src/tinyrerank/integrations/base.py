@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Self, TypedDict
 from weakref import WeakValueDictionary
 
+from tinyrerank.fusion import check_weight, fuse_with_list
 from tinyrerank.reranker import Reranker
 from tinyrerank.types import Document, Hit, Policy, Ranking, sigmoid
 
@@ -54,7 +55,12 @@ class LazyReranker:
         max_length: tokens of a model input; None for the model's own limit.
         policy: what happens to longer pairs.
         threads: threads of the engine.
-        reranker: an open reranker to use instead; the other settings are then not looked at.
+        reranker: an open reranker to use instead; the settings above are then not looked at.
+        list_weight: of the place in the list, as in :func:`~tinyrerank.fuse_with_list`; 0 leaves it out.
+        likeness: of the likeness to the best documents, likewise.
+
+    Raises:
+        InputError: a weight is out of range.
     """
 
     _open: ClassVar[WeakValueDictionary[tuple[Any, ...], Reranker]] = WeakValueDictionary()
@@ -69,7 +75,12 @@ class LazyReranker:
         policy: Policy = "truncate",
         threads: int | None = None,
         reranker: Reranker | None = None,
+        list_weight: float = 0.0,
+        likeness: float = 0.0,
     ) -> None:
+        check_weight("list", list_weight)
+        check_weight("likeness", likeness)
+        self._weights = (list_weight, likeness)
         self._settings = (model, engine, max_length, policy, threads)
         self._given = reranker
         self._reranker = reranker
@@ -93,10 +104,16 @@ class LazyReranker:
         return self._reranker
 
     def rank(self, query: str, documents: Sequence[Document], top_n: int | None = None) -> Ranking:
-        """:meth:`~tinyrerank.Reranker.rank`; no documents make an empty ranking without opening the model."""
+        """:meth:`~tinyrerank.Reranker.rank`, joined with list and likeness where they have a weight.
+
+        No documents make an empty ranking without opening the model.
+        """
         if not documents:
             return Ranking(query, (), 0)
-        return self.get().rank(query, documents, top_n)
+        if not any(self._weights):
+            return self.get().rank(query, documents, top_n)
+        list_weight, likeness = self._weights
+        return fuse_with_list(self.get().rank(query, documents), list_weight, top_n, likeness=likeness)
 
     def score_pairs(self, pairs: Sequence[tuple[str, Document]], *, raw: bool) -> list[float]:
         """One number a pair, in the order given: the logit if ``raw``, else its sigmoid in 0..1."""
@@ -112,9 +129,10 @@ class LazyReranker:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if self._given is None:
-            return _reopen, self._settings
-        return _reopen, (*settings_of(self._given).values(), self._settings[-1])
+        settings = self._settings
+        if self._given is not None:
+            settings = (*settings_of(self._given).values(), self._settings[-1])
+        return _reopen, (settings, self._weights)
 
 
 def settings_of(reranker: Reranker | None) -> dict[str, Any]:
@@ -129,10 +147,18 @@ def settings_of(reranker: Reranker | None) -> dict[str, Any]:
     }
 
 
-def _reopen(
-    model: str | None, engine: str, max_length: int | None, policy: Policy, threads: int | None
-) -> LazyReranker:
-    return LazyReranker(model, engine=engine, max_length=max_length, policy=policy, threads=threads)
+def _reopen(settings: tuple[Any, ...], weights: tuple[float, float]) -> LazyReranker:
+    model, engine, max_length, policy, threads = settings
+    list_weight, likeness = weights
+    return LazyReranker(
+        model,
+        engine=engine,
+        max_length=max_length,
+        policy=policy,
+        threads=threads,
+        list_weight=list_weight,
+        likeness=likeness,
+    )
 
 
 def joined_text(text: str | None, metadata: dict[str, Any], fields: tuple[str, ...] | list[str]) -> str:

@@ -31,6 +31,9 @@ class TinyrerankModule(dspy.Module):
         threads: threads of the engine.
         reranker: an open :class:`~tinyrerank.Reranker` to use; model, engine and so on are then not looked
             at.
+        list_weight: of the place among the passages given, for a retriever's order; 0.3 suits BM25, 1
+            retrievers that rank as well as the model or better, 0 leaves it out.
+        likeness: of the likeness to the best passages (0.1 is a good start), 0 leaves it out.
     """
 
     def __init__(
@@ -43,11 +46,20 @@ class TinyrerankModule(dspy.Module):
         policy: Policy = "truncate",
         threads: int | None = None,
         reranker: Reranker | None = None,
+        list_weight: float = 0.0,
+        likeness: float = 0.0,
     ) -> None:
         super().__init__()
         self.top_n = top_n
         self._lazy = LazyReranker(
-            model, engine=engine, max_length=max_length, policy=policy, threads=threads, reranker=reranker
+            model,
+            engine=engine,
+            max_length=max_length,
+            policy=policy,
+            threads=threads,
+            reranker=reranker,
+            list_weight=list_weight,
+            likeness=likeness,
         )
 
     def forward(self, query: str, passages: Sequence[Any], top_n: int | None = None) -> Any:  # noqa: ANN401 - a Prediction

@@ -35,6 +35,9 @@ class TinyrerankRanker:
         max_length: tokens of a model input; None for the model's own limit.
         policy: what happens to longer documents: ``truncate``, ``window`` or ``refuse``.
         threads: threads of the engine.
+        list_weight: of the place among the documents given, for a retriever's order; 0.3 suits BM25, 1
+            retrievers that rank as well as the model or better, 0 leaves it out.
+        likeness: of the likeness to the best documents (0.1 is a good start), 0 leaves it out.
     """
 
     def __init__(
@@ -48,6 +51,8 @@ class TinyrerankRanker:
         max_length: int | None = None,
         policy: Policy = "truncate",
         threads: int | None = None,
+        list_weight: float = 0.0,
+        likeness: float = 0.0,
     ) -> None:
         self.model = model
         self.top_k = _checked(top_k)
@@ -57,7 +62,17 @@ class TinyrerankRanker:
         self.max_length = max_length
         self.policy = policy
         self.threads = threads
-        self._lazy = LazyReranker(model, engine=engine, max_length=max_length, policy=policy, threads=threads)
+        self.list_weight = list_weight
+        self.likeness = likeness
+        self._lazy = LazyReranker(
+            model,
+            engine=engine,
+            max_length=max_length,
+            policy=policy,
+            threads=threads,
+            list_weight=list_weight,
+            likeness=likeness,
+        )
 
     def warm_up(self) -> None:
         """Open the model now; otherwise the first ``run`` does."""
@@ -75,6 +90,8 @@ class TinyrerankRanker:
             max_length=self.max_length,
             policy=self.policy,
             threads=self.threads,
+            list_weight=self.list_weight,
+            likeness=self.likeness,
         )
         return stored
 

@@ -40,6 +40,9 @@ class TinyrerankReranker(BaseReranker):
         threads: threads of the engine.
         reranker: an open :class:`~tinyrerank.Reranker` to use; model, engine and so on are then not looked
             at.
+        list_weight: of the place among the rows given, for a retriever's order; 0.3 suits BM25, 1
+            retrievers that rank as well as the model or better, 0 leaves it out.
+        likeness: of the likeness to the best rows (0.1 is a good start), 0 leaves it out.
     """
 
     _lazy: LazyReranker = PrivateAttr()
@@ -56,10 +59,19 @@ class TinyrerankReranker(BaseReranker):
         policy: Policy = "truncate",
         threads: int | None = None,
         reranker: Reranker | None = None,
+        list_weight: float = 0.0,
+        likeness: float = 0.0,
     ) -> None:
         super().__init__(model=model or "tinyrerank", rank_by=rank_by, limit=limit, return_score=return_score)
         self._lazy = LazyReranker(
-            model, engine=engine, max_length=max_length, policy=policy, threads=threads, reranker=reranker
+            model,
+            engine=engine,
+            max_length=max_length,
+            policy=policy,
+            threads=threads,
+            reranker=reranker,
+            list_weight=list_weight,
+            likeness=likeness,
         )
 
     def rank(

@@ -33,6 +33,9 @@ class TinyrerankRanker(BaseRanker):
         policy: what happens to longer documents: ``truncate``, ``window`` or ``refuse``.
         threads: threads of the engine.
         reranker: an open :class:`~tinyrerank.Reranker` to use; the settings above are then not looked at.
+        list_weight: of the place among the documents given, for a retriever's order; 0.3 suits BM25, 1
+            retrievers that rank as well as the model or better, 0 leaves it out.
+        likeness: of the likeness to the best documents (0.1 is a good start), 0 leaves it out.
     """
 
     ranking_type = "pointwise"
@@ -46,6 +49,8 @@ class TinyrerankRanker(BaseRanker):
         policy: Policy = "truncate",
         threads: int | None = None,
         reranker: Reranker | None = None,
+        list_weight: float = 0.0,
+        likeness: float = 0.0,
     ) -> None:
         self._lazy = LazyReranker(
             model_name_or_path,
@@ -54,6 +59,8 @@ class TinyrerankRanker(BaseRanker):
             policy=policy,
             threads=threads,
             reranker=reranker,
+            list_weight=list_weight,
+            likeness=likeness,
         )
 
     def score(self, query: str, doc: str) -> float:

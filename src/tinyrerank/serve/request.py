@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
+from tinyrerank.fusion import joined_logits
 from tinyrerank.types import Policy, sigmoid
 
 Side: TypeAlias = Literal["left", "right"]
@@ -66,6 +67,7 @@ class RerankRequest:
         raw_scores: logits instead of their sigmoid.
         in_order: results in the caller's order instead of by falling score.
         deadline_ms: time for the answer, from the arrival of the request.
+        list_weight: how much a document's place counts beside its logit; None for the server's setting.
         reading: limits and policy for long texts.
         warnings: what the caller should know, such as keys that mean nothing here.
         detail: whatever the dialect wants to remember until it renders the answer.
@@ -80,6 +82,7 @@ class RerankRequest:
     raw_scores: bool = False
     in_order: bool = False
     deadline_ms: float | None = None
+    list_weight: float | None = None
     reading: Reading = field(default_factory=Reading)
     warnings: tuple[str, ...] = ()
     detail: Any = None
@@ -90,7 +93,7 @@ class Outcome:
     """What became of one pair: a logit with its receipt, or a problem.
 
     Attributes:
-        logit: the model's raw output; NaN with a problem.
+        logit: the model's raw output, or what it and the place say together; NaN with a problem.
         tokens_read: document tokens that the model read.
         tokens_total: document tokens in all.
         windows: model inputs made of the document.
@@ -177,6 +180,21 @@ class RerankAnswer:
     def truncated(self) -> int:
         """Pairs that were cut."""
         return sum(outcome.truncated for outcome in self.outcomes)
+
+
+def joined(outcomes: Sequence[Outcome], list_weight: float) -> Sequence[Outcome]:
+    """Outcomes whose logits are joined with their places (:func:`tinyrerank.fusion.joined_logits`).
+
+    Those with a problem stay as they are; the others close ranks.
+    """
+    if not list_weight:
+        return outcomes
+    scored = [outcome.logit for outcome in outcomes if outcome.problem is None]
+    logits = iter(joined_logits(scored, list_weight))
+    return [
+        outcome if outcome.problem is not None else replace(outcome, logit=next(logits))
+        for outcome in outcomes
+    ]
 
 
 def ranked(outcomes: Sequence[Outcome], top_n: int | None, *, in_order: bool = False) -> list[int]:

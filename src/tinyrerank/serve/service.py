@@ -11,7 +11,7 @@ from tinyrerank.serve.bodies import BODIES_AT_ONCE, BodyRoom
 from tinyrerank.serve.errors import BodyTooLargeError, InvalidError, UnavailableError
 from tinyrerank.serve.metrics import Metrics
 from tinyrerank.serve.models import Models, ServedModel, load_model
-from tinyrerank.serve.request import RerankAnswer, RerankRequest, ranked
+from tinyrerank.serve.request import RerankAnswer, RerankRequest, joined, ranked
 from tinyrerank.serve.runner import Runner, Scored
 from tinyrerank.serve.settings import Settings
 from tinyrerank.serve.tracing import Tracing
@@ -153,6 +153,8 @@ class Service:
         deadline = None if allowed_ms is None else arrived + allowed_ms / 1000
         scored = await self.runner(model).score(request, client=client, deadline=deadline)
         _check_outcomes(scored)
+        weight = request.list_weight if request.list_weight is not None else self.settings.list_weight
+        outcomes = joined(scored.outcomes, weight)
         scored.stages.total_ms = (asyncio.get_running_loop().time() - arrived) * 1000
         answer = RerankAnswer(
             id=request_id,
@@ -161,9 +163,9 @@ class Service:
             served_model=model.name,
             engine=model.reranker.engine.name,
             device=str(getattr(model.reranker.engine, "device", "cpu")),
-            outcomes=scored.outcomes,
-            order=ranked(scored.outcomes, request.top_n, in_order=request.in_order),
-            tokens=sum(outcome.cost for outcome in scored.outcomes),
+            outcomes=outcomes,
+            order=ranked(outcomes, request.top_n, in_order=request.in_order),
+            tokens=sum(outcome.cost for outcome in outcomes),
             cached=scored.cached,
             stages=scored.stages,
             warnings=(*request.warnings, *scored.warnings),

@@ -20,6 +20,7 @@ from tinyrerank.errors import DataError, InputError
 from tinyrerank.types import Policy
 
 ENV_PREFIX = "TINYRERANK_"
+_MOST_WEIGHT = 1e6
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
 
 
@@ -33,6 +34,12 @@ def _number(text: object) -> float:
     if isinstance(text, bool) or not isinstance(text, int | float | str):
         raise ValueError("a number")  # noqa: TRY004 - same
     return float(text)
+
+
+def _weight(text: object) -> float:
+    if not (number := _number(text)) <= _MOST_WEIGHT:  # as fusion.MOST; not a number, neither
+        raise ValueError("a number")
+    return number
 
 
 def _flag(text: object) -> bool:
@@ -116,6 +123,14 @@ class Settings:
         "what happens to a longer pair when the request does not say: truncate, window or refuse",
         _text,
         choices=get_args(Policy),
+    )
+    list_weight: float = _setting(
+        0.0,
+        "how much a document's place in the request counts beside the model's score when the request does not"
+        " say, for clients that send a retriever's order: 0.3 suits BM25, 1 retrievers that rank as well as"
+        " the model or better; scores are then the joined ones",
+        _weight,
+        minimum=0,
     )
     overlap_tokens: int = _setting(80, "tokens that neighbouring windows share", _whole, minimum=0)
     query_window: int | None = _setting(
@@ -278,6 +293,7 @@ def _parsed(each: Field[Any], value: object, where: str) -> Any:  # noqa: ANN401
         kinds = {
             _whole: "a whole number",
             _number: "a number",
+            _weight: "a number",
             _flag: "true or false",
             _texts: "a list of texts",
         }

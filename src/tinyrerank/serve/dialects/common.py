@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from tinyrerank.fusion import MOST
 from tinyrerank.serve.errors import ERROR_TYPES, InvalidError
 from tinyrerank.serve.request import Outcome, Problem, Reading, RerankAnswer, RerankRequest
 from tinyrerank.types import Policy
@@ -43,6 +44,10 @@ class Extras(Struct, kw_only=True):
         Meta(description="What happens to pairs that are too long."),
     ] = None
     max_length: Annotated[Count, Meta(description="Tokens read of query and document together.")] = None
+    list_weight: Annotated[
+        Annotated[float, Meta(ge=0, le=MOST)] | None,
+        Meta(description="How much a document's place in the request counts beside the model's score."),
+    ] = None
     raw_scores: Annotated[Flag, Meta(description="Logits instead of scores between 0 and 1.")] = None
     return_receipts: Annotated[
         Flag,
@@ -145,7 +150,13 @@ def common(fields: Extras) -> dict[str, Any]:
         "return_receipts": flag(fields.return_receipts, default=False),
         "raw_scores": flag(fields.raw_scores, default=False),
         "deadline_ms": fields.deadline_ms,
+        "list_weight": fields.list_weight,
     }
+
+
+def without_list(fields: Extras) -> tuple[str, ...]:
+    """A warning for loose pairs that come with ``list_weight``: they are no list."""
+    return () if fields.list_weight is None else ("'list_weight' means nothing here and was ignored",)
 
 
 def flag(value: Flag, *, default: bool) -> bool:

@@ -23,6 +23,7 @@ from tinyrerank.serve.dialects.common import (
     results_of,
     usage_of,
     warnings_of,
+    without_list,
 )
 from tinyrerank.serve.errors import InvalidError
 from tinyrerank.serve.request import Reading, RerankAnswer, RerankRequest
@@ -145,8 +146,8 @@ def parse_score(body: dict[str, Any], _: Settings) -> RerankRequest:
         model=fields.model,
         in_order=True,
         reading=_reading(fields),
-        warnings=warnings,
-        **_common(fields),
+        warnings=(*warnings, *without_list(fields)),
+        **_common(fields) | {"list_weight": 0.0},
     )
 
 

@@ -38,6 +38,7 @@ from tinyrerank.serve.dialects.common import (
     pairs_of,
     read,
     reading,
+    without_list,
 )
 from tinyrerank.serve.errors import InvalidError, MediaTypeError, RequestError
 from tinyrerank.serve.request import Problem, RerankAnswer, RerankRequest
@@ -308,8 +309,9 @@ def _in_order(
         raw_scores=raw,
         in_order=True,
         deadline_ms=fields.deadline_ms,
+        list_weight=0.0,
         reading=reading(fields),
-        warnings=warnings,
+        warnings=(*warnings, *without_list(fields)),
     )
 
 
@@ -326,6 +328,7 @@ def _data_job(item: object, name: str | None = None) -> Job:
         return_documents=flag(fields.return_documents, default=True),
         raw_scores=flag(fields.raw_scores, default=False),
         deadline_ms=fields.deadline_ms,
+        list_weight=fields.list_weight,
         reading=reading(fields),
         warnings=warnings,
     )

@@ -55,8 +55,8 @@ _AGAINST = (
 _FIRST_STAGE = "the list in runs/, one made with BM25 over the corpus, or runs/NAME.trec.gz (default: given)"
 _RELEVANT = "lowest grade that is relevant in MRR, MAP, recall and hit rate (default: 2 for trec-dl*, else 1)"
 _LIST_WEIGHT = (
-    "also rank by each system's logits and the places in the list together, as fuse_with_list does; a good "
-    "start is 0.3"
+    "also rank by each system's logits and the places in the list together, as fuse_with_list does: 0.3 "
+    "suits BM25, 1 retrievers that rank as well as the model or better"
 )
 _LIKENESS = (
     "also rank by each system's logits and every document's likeness to the best together, as fuse_with_list "

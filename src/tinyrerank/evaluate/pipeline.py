@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -21,6 +22,8 @@ from tinyrerank.evaluate.results import FIRST_STAGE, Results, SetResult, SystemV
 from tinyrerank.evaluate.runner import System, evaluate_system
 from tinyrerank.progress import Progress
 
+#: Where single queries stand in results.json: thousands of lines that would bury the rest.
+_DEEP = re.compile(r"\n {7,}")
 _LIBRARIES = ("numpy", "ir-measures", "pytrec-eval-terrier", "bm25s", "tokenizers", "onnxruntime", "torch")
 
 
@@ -81,7 +84,8 @@ def write_report(results: Results, out: Path) -> list[Path]:
     """Write ``results.json``, ``report.md`` and ``plot.png``; returns their paths."""
     out.mkdir(parents=True, exist_ok=True)
     json_path, markdown_path, plot_path = out / "results.json", out / "report.md", out / "plot.png"
-    json_path.write_text(json.dumps(results.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = _DEEP.sub("", json.dumps(results.to_json(), indent=1, ensure_ascii=False))
+    json_path.write_text(text + "\n", encoding="utf-8")
     markdown_path.write_text(markdown(results), encoding="utf-8")
     plot(results, plot_path)
     return [json_path, markdown_path, plot_path]

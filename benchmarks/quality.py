@@ -1,14 +1,13 @@
 """The quality page's table: the model, its list and the bi-encoder on the same queries of every set.
 
     tinyrerank evaluate SET... --list-weight 0.3 --likeness 0.1 --out runs/new
-    tinyrerank evaluate arguana --queries 100 --list-weight 0.3 --likeness 0.1 --out runs/new-arguana
     tinyrerank evaluate SET... --queries 100 --out runs/old --model OLD_FOLDER
-    python benchmarks/quality.py runs/new runs/new-arguana --before runs/old
+    python benchmarks/quality.py runs/new --before runs/old
 
-The evaluations of the new weights are joined. The cosine's values come from ``--cosine``, query by query:
-they do not depend on our weights (`tinyrerank evaluate SET... --model none --baseline cosine:FOLDER
---list-weight 0.3` makes them, in hours). *Before* may be other weights or another setting, on fewer queries:
-the two are compared on those that both have.
+Several evaluations of the new weights, each on sets of its own, are joined. The cosine's values come from
+``--cosine``, query by query: they do not depend on our weights (`tinyrerank evaluate SET... --model none
+--baseline cosine:FOLDER --list-weight 0.3` makes them, in hours). *Before* may be other weights or another
+setting, on fewer queries: the two are compared on those that both have.
 
 Writes results, report and plot to docs/results/tiny-en and the table into docs/quality.md, between
 ``<!-- sets -->`` and ``<!-- /sets -->``: none of its figures is typed by hand.

@@ -116,14 +116,20 @@ def test_a_model_column_is_what_our_postprocessor_does_in_llama_index(
     from tinyrerank.evaluate.rag import llama
     from tinyrerank.integrations.llama_index import TinyrerankPostprocessor
 
-    results = run_benchmark([toy], [Contender.parse(f"ours={tiny_folder}")], tmp_path, quiet=True)
-    processor = TinyrerankPostprocessor(model=str(tiny_folder), top_n=5)
-    for stage in STAGES:
-        lists = {toy.questions[question]: keys for question, keys in toy.found[stage].items()}
-        retriever = llama.ListRetriever(lists, toy.documents, 10)
-        direct = llama.evaluate_list(retriever, toy.questions, toy.expected, processor)
-        assert direct["mrr"] == results.values["toy", stage, 10, "ours", "mrr"]
-        assert direct["hit_rate"] == results.values["toy", stage, 10, "ours", "hit_rate"]
+    weights: dict[str, Any] = {"list_weight": 0.7, "likeness": 0.2}
+    ours = Contender.parse(f"ours={tiny_folder}")
+    results = run_benchmark([toy], [ours], tmp_path, **weights, quiet=True)
+    assert results.columns == [NONE, COSINE, "ours", "ours+list+likeness"]
+    for column, chosen in (("ours", {}), ("ours+list+likeness", weights)):
+        processor = TinyrerankPostprocessor(model=str(tiny_folder), top_n=5, **chosen)
+        for stage in STAGES:
+            lists = {toy.questions[question]: keys for question, keys in toy.found[stage].items()}
+            retriever = llama.ListRetriever(lists, toy.documents, 10)
+            direct = llama.evaluate_list(retriever, toy.questions, toy.expected, processor)
+            assert direct["mrr"] == results.values["toy", stage, 10, column, "mrr"]
+            assert direct["hit_rate"] == results.values["toy", stage, 10, column, "hit_rate"]
+    alone, together = (results.values["toy", "bm25", 10, one, "mrr"] for one in results.columns[2:])
+    assert alone != together
 
 
 def made_up(values: list[float], other: list[float]) -> RagResults:

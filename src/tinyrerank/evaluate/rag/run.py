@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinyrerank.errors import InputError
+from tinyrerank.evaluate.beir import whole_text
 from tinyrerank.evaluate.compare.contenders import Contender, open_contender
 from tinyrerank.evaluate.rag.sets import DEPTHS, STAGES, RagSet
 from tinyrerank.evaluate.runner import score_task
+from tinyrerank.fusion import joined_logits
 from tinyrerank.progress import Progress
 from tinyrerank.types import Policy
 
@@ -105,6 +107,8 @@ def run_benchmark(
     contenders: Sequence[Contender],
     out: Path,
     *,
+    list_weight: float = 0.0,
+    likeness: float = 0.0,
     max_length: int | None = None,
     policy: Policy = "truncate",
     threads: int | None = None,
@@ -118,6 +122,9 @@ def run_benchmark(
         sets: what :func:`~tinyrerank.evaluate.rag.sets.load_set` gave.
         contenders: the models; the columns without a model come first by themselves.
         out: folder for kept scores.
+        list_weight: with this or ``likeness``, every model gets a second column, its logits joined with the
+            place in each first stage's list (:func:`~tinyrerank.fuse_with_list`).
+        likeness: of the likeness to the best passages, likewise.
         max_length: tokens read of a pair; None for each model's own limit.
         policy: what models of ours do with longer pairs.
         threads: of each model.
@@ -127,7 +134,11 @@ def run_benchmark(
         InputError: two sets or columns share a name.
         MissingExtraError: LlamaIndex is not installed.
     """
-    columns = [NONE, COSINE, *(contender.label for contender in contenders)]
+    weights = {"list": list_weight, "likeness": likeness}
+    suffix = "".join(f"+{name}" for name, weight in weights.items() if weight)
+    labels = [contender.label for contender in contenders]
+    joined = {f"{label}{suffix}": label for label in labels} if suffix else {}
+    columns = [NONE, COSINE, *labels, *joined]
     names = [one.name for one in sets]
     for what, listed in (("columns", columns), ("sets", names)):
         twice = sorted({name for name in listed if listed.count(name) > 1})
@@ -159,12 +170,27 @@ def run_benchmark(
             retriever, processor = llama.ListRetriever(lists, one.documents, TOP_N), None
         else:
             retriever = llama.ListRetriever(lists, one.documents, depth)
-            by_text = {one.questions[q]: each for q, each in logits[one.name, column].items()}
+            found = logits[one.name, joined.get(column, column)]
+            if column in joined:
+                found = {
+                    question: _joined(one, keys[:depth], found[question], list_weight, likeness)
+                    for question, keys in one.found[stage].items()
+                }
+            by_text = {one.questions[question]: each for question, each in found.items()}
             processor = llama.ScoredPostprocessor(by_text, TOP_N)
         measured = llama.evaluate_list(retriever, one.questions, one.expected, processor)
         for metric in METRICS:
             values[one.name, stage, depth, column, metric] = measured[metric]
     return RagResults(names, columns, values, systems)
+
+
+def _joined(
+    one: RagSet, keys: Sequence[str], logits: Mapping[str, float], list_weight: float, likeness: float
+) -> dict[str, float]:
+    """Logits of a list's passages, joined with their places and their likeness to the best."""
+    texts = [whole_text(one.documents[key]) for key in keys]
+    values = joined_logits([logits[key] for key in keys], list_weight, texts, likeness)
+    return dict(zip(keys, values, strict=True))
 
 
 def _folder(out: Path, name: str) -> Path:

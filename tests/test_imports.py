@@ -32,9 +32,8 @@ MAY_IMPORT = {
     },  # the cosine baseline reads safetensors; compare opens modes
     "bench": {"text", "engine", "model", "reranker"},
     "train": {"model", "text", "evaluate"},
-    "serve": {"reranker", "text", "engine"},  # it batches encoded pairs, and divides the CPUs among workers
-    "integrations": {"reranker"},
-    "scale": {"reranker", "serve"},
+    "serve": {"reranker", "fusion", "text", "engine"},  # it batches encoded pairs, divides CPUs among workers
+    "integrations": {"reranker", "fusion"},
 }
 FRONT_DOOR = {"Reranker": "reranker", "__version__": "types", "fuse_with_list": "fusion"}
 PUBLIC_TYPES = set(tinyrerank.__all__) - FRONT_DOOR.keys()

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -143,7 +144,8 @@ def main() -> None:
                     name: {query: round(value, 4) for query, value in one.per_query[METRIC].items()}
                     for name, one in found.systems.items()
                 }
-    (DOCS / "results/first-stages.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    text = re.sub(r"\n {4,}", "", json.dumps(values, indent=1))  # a system's queries on one line
+    (DOCS / "results/first-stages.json").write_text(text + "\n", encoding="utf-8")
     made = table(values)
     fill(DOCS / "quality.md", "first-stages", made)
     print(made)

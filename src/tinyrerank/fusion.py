@@ -66,7 +66,7 @@ def fuse_with_list(
 def joined_logits(
     logits: Sequence[float], weight: float, texts: Sequence[str] = (), likeness: float = 0.0
 ) -> list[float]:
-    """What :func:`fuse_with_list` ranks by, on the scale of the logits: their mean and deviation.
+    """What :func:`fuse_with_list` ranks by: the logit plus what the rest says, in deviations of the logits.
 
     Args:
         logits: in the order of the list, the retriever's best first.
@@ -82,7 +82,7 @@ def joined_logits(
     """
     values = with_likeness(list_fusion(logits, weight), texts, likeness)
     if not (weight or likeness):
-        return list(logits)
+        return list(logits)  # unrounded
     mean, deviation = _moments(logits)
     return [mean + (deviation or 1.0) * value for value in values]
 

@@ -35,10 +35,11 @@ _PUBLISHED_NOTE = (
 
 def terminal_table(results: RagResults) -> str:
     """The averages over sets, first stages and depths, with 95 % intervals."""
-    lines = [f"{'':24}" + "".join(f"{_TITLES[metric]:>26}" for metric in METRICS)]
+    width = max(24, *(len(_title(column)) for column in results.columns))
+    lines = [f"{'':{width}}" + "".join(f"{_TITLES[metric]:>26}" for metric in METRICS)]
     for column in results.columns:
         cells = [_interval(results.average(column, metric)) for metric in METRICS]
-        lines.append(f"{_title(column):24}" + "".join(f"{cell:>26}" for cell in cells))
+        lines.append(f"{_title(column):{width}}" + "".join(f"{cell:>26}" for cell in cells))
     asked = sum(len(results.values[one, STAGES[0], DEPTHS[0], NONE, "mrr"]) for one in results.sets)
     lines.append(f"mean of {', '.join(results.sets)} ({asked} questions), {', '.join(STAGES)}, top 10 and 20")
     return "\n".join(lines)

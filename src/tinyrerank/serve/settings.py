@@ -3,7 +3,8 @@
 A flag wins over the environment, the environment over the file, the file over the default. The setting
 ``max_queue_tokens`` is ``--max-queue-tokens`` as a flag, ``TINYRERANK_MAX_QUEUE_TOKENS`` in the environment
 and ``max_queue_tokens`` in the file. Where a setting takes several values, the environment separates them by
-commas and the file has a list. This module imports the standard library alone, so that ``--help`` is quick.
+commas and the file has a list. This module imports little but the standard library, so that ``--help`` is
+quick.
 """
 # ruff: noqa: RUF009 - _setting is dataclasses.field with a help text
 
@@ -17,10 +18,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 from tinyrerank.errors import DataError, InputError
+from tinyrerank.fusion import MOST
 from tinyrerank.types import Policy
 
 ENV_PREFIX = "TINYRERANK_"
-_MOST_WEIGHT = 1e6
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
 
 
@@ -37,8 +38,8 @@ def _number(text: object) -> float:
 
 
 def _weight(text: object) -> float:
-    if not (number := _number(text)) <= _MOST_WEIGHT:  # as fusion.MOST; not a number, neither
-        raise ValueError("a number")
+    if not (number := _number(text)) <= MOST:  # not a number, neither
+        raise ValueError(f"a number up to {MOST:,.0f}")
     return number
 
 
@@ -293,7 +294,7 @@ def _parsed(each: Field[Any], value: object, where: str) -> Any:  # noqa: ANN401
         kinds = {
             _whole: "a whole number",
             _number: "a number",
-            _weight: "a number",
+            _weight: f"a number from 0 to {MOST:,.0f}",
             _flag: "true or false",
             _texts: "a list of texts",
         }

@@ -30,10 +30,10 @@ from tinyrerank.evaluate.beir import BeirDocument, Run, read_corpus, read_run, w
 from tinyrerank.evaluate.biencoder import BiEncoder, installed_minilm
 from tinyrerank.evaluate.first_stage import Task, load_task
 from tinyrerank.evaluate.pipeline import evaluate
-from tinyrerank.evaluate.rag.sets import fused as reciprocal_rank_fusion
 from tinyrerank.evaluate.results import FIRST_STAGE
 from tinyrerank.evaluate.runner import System, fused, reranker_system
 from tinyrerank.evaluate.significance import randomization_test
+from tinyrerank.fusion import reciprocal_rank_fusion
 
 DEPTH = 100
 NAMES = {

@@ -14,7 +14,8 @@ from tinyrerank.cli import main
 from tinyrerank.errors import InputError
 from tinyrerank.evaluate.rag.report import markdown, terminal_table
 from tinyrerank.evaluate.rag.run import COSINE, NONE, RagResults, run_benchmark
-from tinyrerank.evaluate.rag.sets import DEPTHS, STAGES, RagSet, fused, load_set
+from tinyrerank.evaluate.rag.sets import DEPTHS, STAGES, RagSet, load_set
+from tinyrerank.fusion import reciprocal_rank_fusion
 
 pytestmark = pytest.mark.filterwarnings("default")  # LlamaIndex warns of its own affairs
 
@@ -78,7 +79,7 @@ def test_the_dense_stage_is_by_cosine_and_the_hybrid_one_fuses_both(toy: RagSet)
             assert toy.cosines[question][key] == pytest.approx(cosines[ids.index(key)], abs=1e-6)
         assert set(toy.found["hybrid"][question]) <= set(ids)
     assert toy.found["bm25"]["q5"] == []
-    assert fused([["a", "b", "c"], ["c", "a"]]) == ["a", "c", "b"]
+    assert reciprocal_rank_fusion([["a", "b", "c"], ["c", "a"]]) == ["a", "c", "b"]
 
 
 def test_vectors_are_kept_and_a_damaged_file_is_made_again(folder: Path, tmp_path: Path) -> None:

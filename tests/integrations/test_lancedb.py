@@ -14,7 +14,7 @@ from lancedb.index import FTS
 
 from tinyrerank import Reranker
 from tinyrerank.errors import InputError
-from tinyrerank.evaluate.rag.sets import fused
+from tinyrerank.fusion import reciprocal_rank_fusion
 from tinyrerank.integrations.lancedb import TinyrerankReranker
 
 pytestmark = pytest.mark.filterwarnings("default")
@@ -73,7 +73,7 @@ def test_the_order_of_a_hybrid_search_is_that_of_reciprocal_ranks(table: Any, ti
     near = table.search([0.0, 1.0]).limit(4).to_arrow()["key"].to_pylist()
     words = table.search(QUERY, query_type="fts").limit(4).to_arrow()["key"].to_pylist()
     search = table.search(query_type="hybrid").vector([0.0, 1.0]).text(QUERY).limit(4)
-    assert search.rerank(reranker).to_arrow()["key"].to_pylist() == fused([near, words])
+    assert search.rerank(reranker).to_arrow()["key"].to_pylist() == reciprocal_rank_fusion([near, words])
 
 
 def test_hybrid_search_that_finds_no_word_still_answers(table: Any, tiny_folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tinyrerank.errors import InputError, MissingFrameworkError
+from tinyrerank.fusion import reciprocal_rank_fusion
 from tinyrerank.integrations.base import LazyReranker
 from tinyrerank.reranker import Reranker
 from tinyrerank.types import Policy
@@ -17,8 +18,6 @@ except ImportError as error:
     raise MissingFrameworkError("LanceDB", "lancedb") from error
 
 __all__ = ["TinyrerankReranker"]
-
-_RRF = 60  # the usual constant of reciprocal rank fusion
 
 
 class TinyrerankReranker(LanceReranker):
@@ -113,23 +112,14 @@ def _merged(reranker: TinyrerankReranker, vector_results: Any, fts_results: Any)
     if fts_results.num_rows == 0 or vector_results.num_rows == 0:
         return vector_results if fts_results.num_rows == 0 else fts_results
     merged = reranker.merge_results(vector_results, fts_results)
-    merged = _fused(merged, (vector_results, fts_results))
+    order = reciprocal_rank_fusion([found["_rowid"].to_pylist() for found in (vector_results, fts_results)])
+    place_of = {row: place for place, row in enumerate(merged["_rowid"].to_pylist())}
+    merged = merged.take(pa.array([place_of[row] for row in order], type=pa.int64()))
     if "_score" in fts_results.column_names:
         places = pc.index_in(merged["_rowid"], value_set=fts_results["_rowid"].combine_chunks())
         scores = fts_results["_score"].combine_chunks().take(places.combine_chunks())
         merged = merged.set_column(merged.column_names.index("_score"), "_score", scores)
     return merged
-
-
-def _fused(merged: Any, searches: tuple[Any, ...]) -> Any:  # noqa: ANN401 - Arrow tables
-    """The rows by falling sum of reciprocal ranks (Cormack, Clarke and Büttcher, SIGIR 2009)."""
-    sums: dict[int, float] = {}
-    for found in searches:
-        for rank, row in enumerate(found["_rowid"].to_pylist(), start=1):
-            sums[row] = sums.get(row, 0.0) + 1.0 / (_RRF + rank)
-    rows = merged["_rowid"].to_pylist()
-    order = sorted(range(len(rows)), key=lambda i: -sums[rows[i]])
-    return merged.take(pa.array(order, type=pa.int64()))
 
 
 def _query_text(query: Any) -> str:  # noqa: ANN401 - a string or a query object of LanceDB

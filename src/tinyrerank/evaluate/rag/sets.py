@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from tinyrerank.errors import InputError
 from tinyrerank.evaluate.beir import BeirDocument, Run, read_corpus, read_topics, whole_text
 from tinyrerank.evaluate.first_stage import Task, bm25_run
+from tinyrerank.fusion import reciprocal_rank_fusion
 from tinyrerank.progress import Progress
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ STAGES = ("bm25", "dense", "hybrid")
 #: Passages that are retrieved and given to the reranker; each is measured on its own.
 DEPTHS = (10, 20)
 _FUSED = 100  # passages of each list that go into the hybrid one
-_RRF = 60  # the usual constant of reciprocal rank fusion
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,26 +115,12 @@ def load_set(
     for question, row in zip(questions, cosines, strict=True):
         near = [ids[i] for i in np.argsort(-row, kind="stable")[:_FUSED]]
         lists = {"bm25": words.get(question, []), "dense": near}
-        lists["hybrid"] = fused([lists["bm25"], near])
+        lists["hybrid"] = reciprocal_rank_fusion([lists["bm25"], near])
         for stage in STAGES:
             found[stage][question] = lists[stage][: max(DEPTHS)]
         listed = {key for stage in STAGES for key in found[stage][question]}
         kept[question] = {key: float(row[places[key]]) for key in listed}
     return RagSet(name, documents, questions, expected, found, kept)
-
-
-def fused(lists: Sequence[Sequence[str]]) -> list[str]:
-    """Reciprocal rank fusion: by falling sum of 1 / (60 + rank); equal sums keep the order of the lists.
-
-    Example:
-        >>> fused([["a", "b"], ["b", "c"]])
-        ['b', 'a', 'c']
-    """
-    sums: dict[str, float] = {}
-    for one in lists:
-        for rank, key in enumerate(one, start=1):
-            sums[key] = sums.get(key, 0.0) + 1.0 / (_RRF + rank)
-    return sorted(sums, key=lambda key: -sums[key])
 
 
 def _embedded(

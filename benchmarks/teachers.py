@@ -36,7 +36,7 @@ from tinyrerank.evaluate.significance import randomization_test
 from tinyrerank.fusion import list_fusion, with_likeness
 from tinyrerank.train.pool import Pool
 from tinyrerank.train.recipe import load_recipe
-from tinyrerank.train.teach import Teacher
+from tinyrerank.train.teachers import Teacher
 
 TOGETHER, HELPED, LIKENESS = "together", " + list + likeness", 0.1
 MAX_LENGTH = 256

@@ -129,6 +129,31 @@ def test_a_cross_encoder_joins_the_similarities_with_its_weight_and_is_trained_o
     np.testing.assert_array_equal(Lists.load(work / "lists.npz").teacher, both.teacher)
 
 
+def test_late_interaction_joins_the_similarities_with_its_weight_and_is_kept(
+    data: Path, tmp_path: Path
+) -> None:
+    recipe = toy_recipe(data)
+    pipeline(data, tmp_path / "similar", tmp_path / "cache", recipe).run(STAGES)
+    late = replace(recipe, teacher=[replace(recipe.teacher[0], late_weight=0.5)])
+    work = tmp_path / "late"
+    pipeline(data, work, tmp_path / "cache", late).run(STAGES)
+    names = {"bert cosine", "bert late interaction", "untrained fused", "all fused"}
+    assert names <= json.loads((work / "teachers.json").read_text()).keys()
+    similar, both = Lists.load(tmp_path / "similar/lists.npz"), Lists.load(work / "lists.npz")
+    np.testing.assert_array_equal(both.candidate, similar.candidate)
+    real = both.candidate >= 0
+    added = np.where(real, both.teacher - similar.teacher, 0)
+    np.testing.assert_allclose(added.sum(1), 0, atol=1e-4)  # centered by list
+    assert np.sqrt((added[real] ** 2).mean()) == pytest.approx(0.5, rel=1e-3)  # in units of its own spread
+    kept = {path: path.read_bytes() for path in (tmp_path / "cache").iterdir()}
+    (work / "lists.npz").unlink()
+    pipeline(data, work, tmp_path / "cache", late).run(STAGES)
+    np.testing.assert_array_equal(Lists.load(work / "lists.npz").teacher, both.teacher)
+    assert {
+        path: path.read_bytes() for path in (tmp_path / "cache").iterdir()
+    } == kept  # nothing compared again
+
+
 @pytest.mark.parametrize(
     ("stage", "says"),
     [

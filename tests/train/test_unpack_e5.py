@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 torch = pytest.importorskip("torch", reason="training needs the train extra")
 pytest.importorskip("transformers", reason="teachers need the train extra")
 
-from tinyrerank.train.teachers import TeacherText, embed, load_backbone  # noqa: E402
+from tinyrerank.train.encoders import TeacherText, embed, load_backbone  # noqa: E402
 
 SCRIPT = Path(__file__).parents[2] / "recipes/tiny-en/unpack_e5.py"
 PIECES = ["<s>", "<pad>", "</s>", "<unk>", "▁query", "▁passage", ":", "▁tide", "▁moon", "▁", "s"]

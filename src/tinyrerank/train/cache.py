@@ -45,6 +45,11 @@ def digests(contents: Iterable[bytes]) -> Keys:
     return np.frombuffer(joined, dtype=f"V{_KEY_BYTES}")
 
 
+def pair_digests(queries: Keys, passages: Keys) -> Keys:
+    """Digests of pairs from the digests of their texts, (n,) each."""
+    return digests(q.tobytes() + p.tobytes() for q, p in zip(queries, passages, strict=True))
+
+
 def identity(folder: Path, **settings: Any) -> str:  # noqa: ANN401 - whatever JSON takes
     """A digest of a model folder's files and of the settings that its answers depend on."""
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())

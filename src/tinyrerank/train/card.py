@@ -131,7 +131,9 @@ def _steps(manifest: dict[str, Any]) -> list[str]:
     recipe, stages = manifest["recipe"], manifest["stages"]
     start, rounds = recipe["warm_start"], recipe["rank"]
     teachers = " and ".join(
-        f"the similarities of {t['folder']}" + (" and a cross-encoder from it" if t["cross_weight"] else "")
+        f"the similarities of {t['folder']}"
+        + (" (and late interaction over its tokens)" if t.get("late_weight") else "")
+        + (" and a cross-encoder from it" if t["cross_weight"] else "")
         for t in recipe["teacher"]
     )
     bm25 = recipe["mine"]["bm25_weight"]

@@ -19,9 +19,9 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from tinyrerank.model.jinabert import JinaBert
+from tinyrerank.train.encoders import autocast
 from tinyrerank.train.optim import Order, Stage, seed_step
 from tinyrerank.train.recipe import StageRecipe
-from tinyrerank.train.teachers import autocast
 from tinyrerank.train.tokens import Template, by_length, encode, join
 
 _WORD = re.compile(r"\w+|[^\w\s]+")

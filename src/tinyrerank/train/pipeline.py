@@ -40,6 +40,7 @@ from tinyrerank.model.config import ModelConfig
 from tinyrerank.model.hub import resolve_model
 from tinyrerank.model.jinabert import JinaBert
 from tinyrerank.model.weights import Weights, load_weights
+from tinyrerank.train.encoders import TeacherText, load_backbone
 from tinyrerank.train.export import export
 from tinyrerank.train.hidden import AlignedText, distill_hidden
 from tinyrerank.train.manifest import part_key, stage_manifest
@@ -50,7 +51,6 @@ from tinyrerank.train.rank import train_rank
 from tinyrerank.train.recipe import Recipe
 from tinyrerank.train.runs import mean_weights, side_by_side
 from tinyrerank.train.teach import Teaching
-from tinyrerank.train.teachers import TeacherText, load_backbone
 from tinyrerank.train.tokenizer import train_tokenizer, whole_words
 from tinyrerank.train.tokens import DeviceText, Flat, PairBuilder, Template, encode, punctuation
 from tinyrerank.train.tune import DevLists, dev_scores

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from tinyrerank.errors import DataError
 from tinyrerank.model.jinabert import JinaBert
+from tinyrerank.train.encoders import autocast
 from tinyrerank.train.losses import LOSSES
 from tinyrerank.train.mine import Lists
 from tinyrerank.train.optim import Order, Stage, seed_step
 from tinyrerank.train.quantize import rounded
 from tinyrerank.train.recipe import StageRecipe
-from tinyrerank.train.teachers import autocast
 from tinyrerank.train.tokens import DeviceText, PairBuilder, by_length
 
 Evaluation = Callable[[], str]

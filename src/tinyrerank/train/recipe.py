@@ -114,6 +114,7 @@ class TeacherRecipe:
         query_prefix: what stands before every query, for encoders that were trained so.
         passage_prefix: what stands before every passage.
         weight: of its similarities in the fused teacher.
+        late_weight: of late interaction, token by token, in the fused teacher; 0 compares none.
         cross_weight: of the cross-encoder in the fused teacher; 0 trains none.
         minutes: training of the cross-encoder at most.
         score_minutes: scoring of lists at most; lists left over use the similarities alone.
@@ -126,6 +127,7 @@ class TeacherRecipe:
     query_prefix: str = ""
     passage_prefix: str = ""
     weight: float = 1.0
+    late_weight: float = 0.0
     cross_weight: float = 0.0
     minutes: float = 4.0
     score_minutes: float = 4.0

@@ -5,111 +5,30 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from tinyrerank.evaluate.beir import whole_text
 from tinyrerank.evaluate.first_stage import load_task
 from tinyrerank.progress import Progress
-from tinyrerank.train.cache import Cache, digest_rows, digests, identity, identity_of
+from tinyrerank.train.cache import pair_digests
+from tinyrerank.train.encoders import CrossTeacher, load_backbone, score_pairs
 from tinyrerank.train.mine import Bm25, Lists, centered, doubt, mine, nearest
 from tinyrerank.train.mine import spread as spread_of
 from tinyrerank.train.pool import Pool
 from tinyrerank.train.rank import train_rank
-from tinyrerank.train.recipe import Recipe, StageRecipe, TeacherRecipe
-from tinyrerank.train.teachers import (
-    CrossTeacher,
-    TeacherText,
-    embed,
-    load_backbone,
-    score_pairs,
-    similarities,
-)
-from tinyrerank.train.tokens import DeviceText, Flat, PairBuilder
+from tinyrerank.train.recipe import Recipe, StageRecipe
+from tinyrerank.train.teachers import Teacher
+from tinyrerank.train.tokens import Flat
 from tinyrerank.train.tune import DevLists, dev_scores, make_dev_lists, score_lists
 
 _DOUBT_MARGIN = 0.3
 _COSINE_TEMPERATURE = 0.35
-_CHUNK = 4_096  # texts embedded between two writes to the cache
-
-
-class Teacher:
-    """One teacher folder: embeddings of the pool, and the cross-encoder once it is trained.
-
-    Args:
-        recipe: which folder, and how it is used.
-        pool: whose texts it reads.
-        device: where it computes.
-        cache: folder of answers kept by content; nothing found there is computed again.
-    """
-
-    def __init__(self, recipe: TeacherRecipe, pool: Pool, device: torch.device, cache: Path) -> None:
-        self.recipe, self.device, self.cache = recipe, device, cache
-        self.folder = Path(recipe.folder)
-        self.name = self.folder.name
-        self.text = TeacherText(self.folder)
-        self.queries = self.text.encode([q.text for q in pool.queries], recipe.query_prefix)
-        self.passages = self.text.encode(pool.passages, recipe.passage_prefix)
-        self.query_vectors = self.embed(self.queries)
-        self.passage_vectors = self.embed(self.passages)
-        self.cross: CrossTeacher | None = None
-
-    def embed(self, flat: Flat) -> Tensor:
-        """Unit vectors of texts, (n, width) on the device, from the cache where they are there."""
-        longest = self.recipe.max_length
-        name = identity(self.folder, kind="mean pooling", max_length=longest)
-        store = Cache(self.cache, name, self.text.width, np.float16)
-        keys = digest_rows(flat.ids, flat.offsets, longest - 2)
-        missing = ~store.find(keys)[0]
-        n_tokens = int(flat.lengths[missing].clip(max=longest - 2).sum())
-        progress = Progress(n_tokens, "tokens", name=f"{self.name} embeds")
-        backbone = load_backbone(self.folder) if missing.any() else None
-
-        def answer(rows: NDArray[np.int64]) -> NDArray[np.float32]:
-            vectors = embed(
-                backbone,
-                self.text.template,
-                flat.take(rows),
-                self.device,
-                max_length=longest,
-                micro_tokens=65_536 if self.device.type == "cuda" else 4_096,
-                progress=progress,
-            )
-            return vectors.cpu().numpy()
-
-        values = store.fill(keys, answer, _CHUNK)
-        progress.close(f"{(~missing).sum():,} of {len(keys):,} texts were embedded before")
-        kind = torch.float16 if self.device.type == "cuda" else torch.float32
-        return torch.from_numpy(values.astype(np.float32)).to(self.device, kind)
-
-    def cosines(self, query: NDArray[np.int32], candidate: NDArray[np.int32]) -> NDArray[np.float32]:
-        """Similarities (L, K) of lists."""
-        return similarities(self.query_vectors, self.passage_vectors, candidate, query)
-
-    def builder(self, queries: Flat | None = None, passages: Flat | None = None) -> PairBuilder:
-        """Pairs of the pool, or of other texts, for the cross-encoder."""
-        return PairBuilder(
-            DeviceText(queries or self.queries, self.device),
-            DeviceText(passages or self.passages, self.device),
-            self.text.template,
-            self.recipe.max_length,
-        )
-
-    def cross_store(self) -> tuple[Cache, NDArray[np.void], NDArray[np.void]]:
-        """The cross-encoder's kept logits, and the digests of queries and passages that their keys join."""
-        assert self.cross is not None  # noqa: S101 - trained before it is asked
-        longest = self.recipe.max_length
-        name = identity_of(self.cross.state_dict(), kind="cross-encoder", max_length=longest)
-        return (
-            Cache(self.cache, name, 1, np.float32),
-            digest_rows(self.queries.ids, self.queries.offsets, longest // 2),
-            digest_rows(self.passages.ids, self.passages.offsets, longest),
-        )
 
 
 class Teaching:
@@ -201,11 +120,10 @@ class Teaching:
         Returns:
             Every teacher's NDCG@10 on the held-out lists.
         """
-        quality: dict[str, dict[str, float]] = {}
-        fused, dev_fused = self._fused_cosines(lists), self._fused_cosines(dev)
-        for teacher in self.teachers:
-            quality[f"{teacher.name} cosine"] = dev.ndcg(teacher.cosines(dev.query, dev.candidate))
-        quality["cosines fused"] = dev.ndcg(dev_fused)
+        fused, _ = self._fused(lists.query, lists.candidate)
+        dev_fused, opinions = self._fused(dev.query, dev.candidate)
+        quality = {name: dev.ndcg(scores) for name, scores in opinions.items()}
+        quality["untrained fused"] = dev.ndcg(dev_fused)
         doubt(lists, fused, _DOUBT_MARGIN)
         if self.recipe.mine.bm25_weight:
             n_terms = int(max(queries.ids.max(), passages.ids.max())) + 1
@@ -236,13 +154,21 @@ class Teaching:
             print(f"{name}: {json.dumps({k: round(v, 4) for k, v in values.items()})}", file=sys.stderr)  # noqa: T201
         return quality
 
-    def _fused_cosines(self, lists: Lists | DevLists) -> NDArray[np.float32]:
-        fused = np.zeros(lists.candidate.shape, dtype=np.float32)
+    def _fused(
+        self,
+        query: NDArray[np.int32],
+        candidate: NDArray[np.int32],
+        texts: Callable[[Teacher], tuple[Flat, Flat]] | None = None,
+    ) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]:
+        """All that teachers say without training, weighed and added, (L, K), and each by name."""
+        fused, each = np.zeros(candidate.shape, dtype=np.float32), {}
         for teacher in self.teachers:
-            cosines = teacher.cosines(lists.query, lists.candidate)
-            spread = self.spread.setdefault(teacher.name, spread_of(cosines, lists.candidate))
-            fused += teacher.recipe.weight * centered(cosines, lists.candidate) / spread
-        return fused
+            others = texts(teacher) if texts else ()
+            for name, (weight, scores) in teacher.opinions(query, candidate, *others).items():
+                spread = self.spread.setdefault(name, spread_of(scores, candidate))
+                fused += weight * centered(scores, candidate) / spread
+                each[name] = scores
+        return fused, each
 
     def _train_cross(self, teacher: Teacher, lists: Lists, dev: DevLists) -> None:
         recipe = teacher.recipe
@@ -303,10 +229,7 @@ class Teaching:
             candidate = lists.candidate[rows]
             real = candidate >= 0
             query, passage = np.broadcast_to(lists.query[rows][:, None], real.shape)[real], candidate[real]
-            keys = digests(
-                q.tobytes() + p.tobytes()
-                for q, p in zip(query_keys[query], passage_keys[passage], strict=True)
-            )
+            keys = pair_digests(query_keys[query], passage_keys[passage])
 
             def answer(
                 pairs: NDArray[np.int64],
@@ -345,17 +268,21 @@ class Teaching:
             for row, keys in enumerate(listed):
                 candidate[row, : len(keys)] = [numbers[k] for k in keys]
             query = np.arange(len(listed), dtype=np.int32)
-            real, fused = candidate >= 0, np.zeros(candidate.shape, dtype=np.float32)
+            real, asked = candidate >= 0, [task.queries[q] for q in task.run]
+
+            def encoded(
+                teacher: Teacher, asked: list[str] = asked, texts: list[str] = texts
+            ) -> tuple[Flat, Flat]:
+                recipe, text = teacher.recipe, teacher.text
+                return text.encode(asked, recipe.query_prefix), text.encode(texts, recipe.passage_prefix)
+
+            fused, each = self._fused(query, candidate, encoded)
+            out |= {f"{task.name}/{name}": scores[real] for name, scores in each.items()}
             for teacher in self.teachers:
-                asked = [task.queries[q] for q in task.run]
-                queries = teacher.text.encode(asked, teacher.recipe.query_prefix)
-                passages = teacher.text.encode(texts, teacher.recipe.passage_prefix)
-                cosines = similarities(teacher.embed(queries), teacher.embed(passages), candidate, query)
-                out[f"{task.name}/{teacher.name} cosine"] = cosines[real]
-                fused += teacher.recipe.weight * centered(cosines, candidate) / self.spread[teacher.name]
                 if teacher.cross is not None:
                     builder = replace(
-                        teacher.builder(queries, passages), max_length=min(384, 2 * teacher.recipe.max_length)
+                        teacher.builder(*encoded(teacher)),
+                        max_length=min(384, 2 * teacher.recipe.max_length),
                     )
                     logits = score_lists(teacher.cross, builder, query, candidate, self.device)
                     out[f"{task.name}/{teacher.name} cross-encoder"] = logits[real]

@@ -1,160 +1,157 @@
-"""Teachers: a bi-encoder whose similarities label any pair for free, and a cross-encoder fine-tuned from it.
-
-Both start from a Hugging Face encoder folder (BERT or MPNet) and run through the ``transformers`` library.
-"""
+"""A teacher: one folder, and all that it can say of a list."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812 - torch's own idiom
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
-from torch import Tensor, nn
-from torch.nn.attention import sdpa_kernel
+from torch import Tensor
 
-from tinyrerank.errors import MissingExtraError, ModelError
-from tinyrerank.model.jinabert import BACKENDS
 from tinyrerank.progress import Progress
-from tinyrerank.train.tokens import DeviceText, Flat, PairBuilder, Template, by_length, encode, join
+from tinyrerank.train.cache import Cache, digest_rows, identity, identity_of, pair_digests
+from tinyrerank.train.encoders import CrossTeacher, TeacherText, embed, load_backbone, similarities
+from tinyrerank.train.late import late_interaction
+from tinyrerank.train.pool import Pool
+from tinyrerank.train.recipe import TeacherRecipe
+from tinyrerank.train.tokens import DeviceText, Flat, PairBuilder
 
-_BERT, _ROBERTA = ("[CLS]", ("[SEP]",), "[SEP]", "[PAD]"), ("<s>", ("</s>", "</s>"), "</s>", "<pad>")
-#: Start, middle, end and padding of pairs, by model_type; a BERT may read RoBERTa's pieces (multilingual-e5).
-_TEMPLATES = {"bert": (_BERT, _ROBERTA), "mpnet": (_ROBERTA,)}
+_CHUNK = 4_096  # texts embedded between two writes to the cache
+_PAIR_CHUNK = 262_144  # pairs compared between two: every time the queries are read anew
 
 
-class TeacherText:
-    """A teacher's tokenizer, the special tokens of its pairs, and its width."""
+class Teacher:
+    """One teacher folder: embeddings of the pool, late interaction, and the cross-encoder once it is trained.
 
-    def __init__(self, folder: Path) -> None:
-        try:
-            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            kind, self.width = config["model_type"], int(config["hidden_size"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ModelError(
-                f"{folder}: config.json is no Hugging Face encoder's ({error}); recipes/README.md says"
-                " where to get the teachers"
-            ) from None
-        if kind not in _TEMPLATES:
-            raise ModelError(
-                f"{folder}: no teacher template for model_type {kind!r}; known: {', '.join(_TEMPLATES)}"
+    Args:
+        recipe: which folder, and how it is used.
+        pool: whose texts it reads.
+        device: where it computes.
+        cache: folder of answers kept by content; nothing found there is computed again.
+    """
+
+    def __init__(self, recipe: TeacherRecipe, pool: Pool, device: torch.device, cache: Path) -> None:
+        self.recipe, self.device, self.cache = recipe, device, cache
+        self.folder = Path(recipe.folder)
+        self.name = self.folder.name
+        self.text = TeacherText(self.folder)
+        self.queries = self.text.encode([q.text for q in pool.queries], recipe.query_prefix)
+        self.passages = self.text.encode(pool.passages, recipe.passage_prefix)
+        self.query_vectors = self.embed(self.queries)
+        self.passage_vectors = self.embed(self.passages)
+        self.cross: CrossTeacher | None = None
+
+    def embed(self, flat: Flat) -> Tensor:
+        """Unit vectors of texts, (n, width) on the device, from the cache where they are there."""
+        longest = self.recipe.max_length
+        name = identity(self.folder, kind="mean pooling", max_length=longest)
+        store = Cache(self.cache, name, self.text.width, np.float16)
+        keys = digest_rows(flat.ids, flat.offsets, longest - 2)
+        missing = ~store.find(keys)[0]
+        n_tokens = int(flat.lengths[missing].clip(max=longest - 2).sum())
+        progress = Progress(n_tokens, "tokens", name=f"{self.name} embeds")
+        backbone = load_backbone(self.folder) if missing.any() else None
+
+        def answer(rows: NDArray[np.int64]) -> NDArray[np.float32]:
+            vectors = embed(
+                backbone,
+                self.text.template,
+                flat.take(rows),
+                self.device,
+                max_length=longest,
+                micro_tokens=65_536 if self.device.type == "cuda" else 4_096,
+                progress=progress,
             )
-        self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self.tokenizer.no_truncation()
-        self.tokenizer.no_padding()
-        known = [t for t in _TEMPLATES[kind] if self.tokenizer.token_to_id(t[0]) is not None]
-        start, middle, end, pad = known[0] if known else _TEMPLATES[kind][0]
+            return vectors.cpu().numpy()
 
-        def number(token: str) -> int:
-            found = self.tokenizer.token_to_id(token)
-            if found is None:
-                raise ModelError(f"{folder}: tokenizer.json has no token {token}, which {kind} pairs need")
-            return found
+        values = store.fill(keys, answer, _CHUNK)
+        progress.close(f"{(~missing).sum():,} of {len(keys):,} texts were embedded before")
+        kind = torch.float16 if self.device.type == "cuda" else torch.float32
+        return torch.from_numpy(values.astype(np.float32)).to(self.device, kind)
 
-        self.template = Template(number(start), tuple(map(number, middle)), number(end), number(pad))
+    def opinions(
+        self,
+        query: NDArray[np.int32],
+        candidate: NDArray[np.int32],
+        queries: Flat | None = None,
+        passages: Flat | None = None,
+    ) -> dict[str, tuple[float, NDArray[np.float32]]]:
+        """Weights and scores (L, K) of lists, without any training: cosines, and late interaction if wanted.
 
-    def encode(self, texts: list[str], prefix: str = "") -> Flat:
-        """Ids without specials, ``prefix`` in front of every text."""
-        return encode(self.tokenizer, [prefix + text for text in texts] if prefix else texts)
+        Args:
+            query: of each list, (L,).
+            candidate: passages of each list, (L, K), -1 at padding.
+            queries: other texts than the pool's that ``query`` counts.
+            passages: other texts than the pool's that ``candidate`` counts.
+        """
+        vectors = (
+            self.query_vectors if queries is None else self.embed(queries),
+            self.passage_vectors if passages is None else self.embed(passages),
+        )
+        cosines = similarities(*vectors, candidate, query)
+        found = {f"{self.name} cosine": (self.recipe.weight, cosines)}
+        if self.recipe.late_weight:
+            late = self._late(query, candidate, queries or self.queries, passages or self.passages)
+            found[f"{self.name} late interaction"] = (self.recipe.late_weight, late)
+        return found
 
+    def _late(
+        self, query: NDArray[np.int32], candidate: NDArray[np.int32], queries: Flat, passages: Flat
+    ) -> NDArray[np.float32]:
+        """Late interaction (L, K) of lists, 0 at padding, from the cache where it is there."""
+        longest, real = self.recipe.max_length, candidate >= 0
+        store = Cache(
+            self.cache, identity(self.folder, kind="late interaction", max_length=longest), 1, np.float32
+        )
+        pairs = np.broadcast_to(query[:, None], real.shape)[real], candidate[real]
+        # Passage by passage: whatever is asked about one is asked at once, and it is read once.
+        order = np.argsort(pairs[1], kind="stable")
+        pairs = pairs[0][order], pairs[1][order]
+        keys = pair_digests(
+            digest_rows(queries.ids, queries.offsets, longest - 2)[pairs[0]],
+            digest_rows(passages.ids, passages.offsets, longest - 2)[pairs[1]],
+        )
+        missing = int((~store.find(keys)[0]).sum())
+        progress = Progress(missing, "pairs", name=f"{self.name} compares tokens")
+        backbone = load_backbone(self.folder) if missing else None
 
-def load_backbone(folder: Path) -> Any:  # noqa: ANN401 - a transformers model
-    """The encoder of a folder, float32, eval mode."""
-    try:
-        from transformers import AutoModel, logging
-    except ImportError:
-        raise MissingExtraError("a teacher", "train") from None
-    logging.set_verbosity_error()
-    return (
-        AutoModel.from_pretrained(str(folder), local_files_only=True, add_pooling_layer=False).float().eval()
-    )
+        def answer(rows: NDArray[np.int64]) -> NDArray[np.float32]:
+            return late_interaction(
+                backbone,
+                self.text.template,
+                queries,
+                passages,
+                (pairs[0][rows], pairs[1][rows]),
+                self.device,
+                max_length=longest,
+                micro_tokens=65_536 if self.device.type == "cuda" else 4_096,
+                progress=progress,
+            )[:, None]
 
+        out = np.zeros(real.shape, dtype=np.float32)
+        answers = np.zeros(len(order), dtype=np.float32)
+        answers[order] = store.fill(keys, answer, _PAIR_CHUNK)[:, 0]
+        out[real] = answers
+        progress.close(f"{len(keys) - missing:,} of {len(keys):,} pairs were compared before")
+        return out
 
-@torch.no_grad()
-def embed(
-    backbone: Any,  # noqa: ANN401 - a transformers model
-    template: Template,
-    flat: Flat,
-    device: torch.device,
-    *,
-    max_length: int = 256,
-    micro_tokens: int = 65_536,
-    progress: Progress | None = None,
-) -> Tensor:
-    """Mean-pooled, normalized embeddings of all texts, (n, width) on the device, float32."""
-    # Half the bytes and the products of tensor cores: float16 keeps more of a cosine than bfloat16.
-    backbone = backbone.to(device, torch.float16 if device.type == "cuda" else torch.float32)
-    text = DeviceText(flat, device)
-    n = text.lengths.clamp(max=max_length - 2)
-    nothing = torch.zeros_like(n)
-    out = torch.zeros((len(n), backbone.config.hidden_size), device=device)
-    single = Template(template.start, (), template.end, template.pad)
-    for rows in by_length(n + 2, micro_tokens):
-        part = (text.ids, text.starts[rows], n[rows])
-        ids, mask = join(single, part, (text.ids, nothing[rows], nothing[rows]))
-        with autocast(device) if device.type == "cpu" else sdpa_kernel(BACKENDS):
-            states = backbone(input_ids=ids, attention_mask=mask.long()).last_hidden_state
-        pooled = (states.float() * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
-        out[rows] = F.normalize(pooled, dim=-1)
-        if progress is not None:
-            progress.advance(int(n[rows].sum()))
-    return out
+    def builder(self, queries: Flat | None = None, passages: Flat | None = None) -> PairBuilder:
+        """Pairs of the pool, or of other texts, for the cross-encoder."""
+        return PairBuilder(
+            DeviceText(queries or self.queries, self.device),
+            DeviceText(passages or self.passages, self.device),
+            self.text.template,
+            self.recipe.max_length,
+        )
 
-
-def autocast(device: torch.device) -> torch.autocast:
-    """Bf16 where it is fast: every GPU, and CPUs with bf16 dot products."""
-    enabled = device.type == "cuda" or torch.backends.cpu.get_cpu_capability().startswith("AVX512")
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
-
-
-def similarities(
-    queries: Tensor, passages: Tensor, candidates: NDArray[np.int32], query: NDArray[np.int32]
-) -> NDArray[np.float32]:
-    """Cosines of every list: queries (n, d) and passages (m, d) normalized; (L, K), 0 at padding (-1)."""
-    out = np.zeros(candidates.shape, dtype=np.float32)
-    for start in range(0, len(candidates), 4096):
-        rows = torch.from_numpy(candidates[start : start + 4096].astype(np.int64)).to(queries.device)
-        q = queries[torch.from_numpy(query[start : start + 4096].astype(np.int64)).to(queries.device)]
-        cosines = torch.einsum("qd,qkd->qk", q.float(), passages[rows.clamp(min=0)].float())
-        out[start : start + 4096] = torch.where(rows >= 0, cosines, 0.0).cpu().numpy()
-    return out
-
-
-class CrossTeacher(nn.Module):
-    """An encoder with a ranking head on its first token."""
-
-    def __init__(self, backbone: Any, width: int) -> None:  # noqa: ANN401 - a transformers model
-        super().__init__()
-        self.backbone = backbone
-        self.dense = nn.Linear(width, width)
-        self.head = nn.Linear(width, 1)
-
-    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Logits (B, 1) of pairs (B, T)."""
-        first = self.backbone(input_ids=ids, attention_mask=mask.long()).last_hidden_state[:, 0]
-        logits: Tensor = self.head(torch.tanh(self.dense(first)))
-        return logits
-
-
-@torch.no_grad()
-def score_pairs(
-    model: nn.Module,
-    builder: PairBuilder,
-    query: Tensor,
-    passage: Tensor,
-    *,
-    micro_tokens: int,
-    device: torch.device,
-) -> Tensor:
-    """Logits (n,) of pairs given by numbers of queries and passages."""
-    n_query, n_passage = builder.lengths(query, passage)
-    out = torch.zeros(len(query), dtype=torch.float32, device=device)
-    for rows in by_length(n_query + n_passage + builder.template.n_specials, micro_tokens):
-        ids, mask = builder.build(query[rows], passage[rows])
-        with autocast(device):
-            out[rows] = model(ids, mask)[:, 0].float()
-    return out
+    def cross_store(self) -> tuple[Cache, NDArray[np.void], NDArray[np.void]]:
+        """The cross-encoder's kept logits, and the digests of queries and passages that their keys join."""
+        assert self.cross is not None  # noqa: S101 - trained before it is asked
+        longest = self.recipe.max_length
+        name = identity_of(self.cross.state_dict(), kind="cross-encoder", max_length=longest)
+        return (
+            Cache(self.cache, name, 1, np.float32),
+            digest_rows(self.queries.ids, self.queries.offsets, longest // 2),
+            digest_rows(self.passages.ids, self.passages.offsets, longest),
+        )

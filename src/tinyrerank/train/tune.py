@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from tinyrerank.train.encoders import score_pairs
 from tinyrerank.train.pool import Pool
-from tinyrerank.train.teachers import score_pairs
 from tinyrerank.train.tokens import PairBuilder
 
 

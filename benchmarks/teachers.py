@@ -2,11 +2,11 @@
 
     python benchmarks/teachers.py SET... --recipe recipes/tiny-en/two-teachers.toml --work runs/teachers
 
-The recipe says where the teachers lie, their prefixes and their weights. Their cosines (of up to 256 tokens,
-as in the page's cosine column) are standardized for each query and added with those weights; *+ list +
-likeness* joins both as `tinyrerank evaluate --list-weight 0.3 --likeness 0.1` does. The student's values are
-those of docs/results/tiny-en, and all comparisons are on its queries. Embeddings are kept in ``--work``: what
-was broken off goes on.
+The recipe says where the teachers lie, their prefixes and their weights. Their scores (cosines of texts of up
+to 256 tokens, as in the page's cosine column, and late interaction where it has a weight) are standardized
+for each query and added with those weights; *+ list + likeness* joins both as `tinyrerank evaluate
+--list-weight 0.3 --likeness 0.1` does. The student's values are those of docs/results/tiny-en, and all
+comparisons are on its queries. What teachers said is kept in ``--work``: what was broken off goes on.
 
 Writes docs/results/teachers.json (NDCG@10 by set, system and query) and the table of docs/quality.md between
 ``<!-- teachers -->`` and ``<!-- /teachers -->``.
@@ -44,29 +44,36 @@ MAX_LENGTH = 256
 Values = dict[str, dict[str, dict[str, float]]]
 
 
-def cosines(task: Task, teacher: Teacher) -> dict[str, NDArray[np.float32]]:
-    """Similarities of every query's candidates, in list order."""
+def opinions(task: Task, teacher: Teacher) -> dict[str, tuple[float, dict[str, NDArray[np.float32]]]]:
+    """A teacher's ways to judge: the weight of each, and its scores of all candidates, in list order."""
     number = {key: n for n, key in enumerate(task.documents)}
     texts = list(map(whole_text, task.documents.values()))
     asked = [task.queries[query] for query in task.run]
-    queries = teacher.embed(teacher.text.encode(asked, teacher.recipe.query_prefix)).float()
-    passages = teacher.embed(teacher.text.encode(texts, teacher.recipe.passage_prefix)).float()
-    rows = {query: [number[key] for key in listed] for query, listed in task.run.items()}
-    return {query: (passages[rows[query]] @ queries[n]).numpy() for n, query in enumerate(rows)}
+    queries = teacher.text.encode(asked, teacher.recipe.query_prefix)
+    passages = teacher.text.encode(texts, teacher.recipe.passage_prefix)
+    candidate = np.full((len(asked), max(map(len, task.run.values()))), -1, dtype=np.int32)
+    for row, listed in enumerate(task.run.values()):
+        candidate[row, : len(listed)] = [number[key] for key in listed]
+    found = teacher.opinions(np.arange(len(asked), dtype=np.int32), candidate, queries, passages)
+    return {
+        name: (weight, {q: scores[n, : len(listed)] for n, (q, listed) in enumerate(task.run.items())})
+        for name, (weight, scores) in found.items()
+    }
 
 
 def ranked(task: Task, teachers: Sequence[Teacher]) -> dict[str, dict[str, float]]:
     """NDCG@10 of every teacher and of all together, alone and with list and likeness, by query."""
-    scores = {teacher.name: cosines(task, teacher) for teacher in teachers}
+    judged = {name: said for teacher in teachers for name, said in opinions(task, teacher).items()}
 
     def joined(query: str) -> NDArray[np.float64]:
         total = np.zeros(len(task.run[query]))
-        for teacher in teachers:
-            one = scores[teacher.name][query]
-            total += teacher.recipe.weight * (one - one.mean()) / (one.std() or 1.0)
+        for weight, scores in judged.values():
+            total += weight * (scores[query] - scores[query].mean()) / (scores[query].std() or 1.0)
         return total
 
-    systems: dict[str, Mapping[str, Sequence[float] | NDArray[np.floating[Any]]]] = dict(scores)
+    systems: dict[str, Mapping[str, Sequence[float] | NDArray[np.floating[Any]]]] = {
+        name: scores for name, (_, scores) in judged.items()
+    }
     systems[TOGETHER] = {query: joined(query) for query in task.run}
     texts = {query: [whole_text(task.documents[key]) for key in listed] for query, listed in task.run.items()}
     for name in list(systems):
@@ -112,7 +119,7 @@ def main() -> None:
     add("sets", type=Path, nargs="+", metavar="SET", help="evaluation folders")
     add("--recipe", type=Path, required=True, help="whose [[teacher]] entries are asked")
     add("--student", type=Path, default=DOCS / "results/tiny-en", help="evaluation of the student")
-    add("--work", type=Path, required=True, help="folder for embeddings")
+    add("--work", type=Path, required=True, help="folder for what teachers said")
     args = parser.parse_args()
     teachers = [
         Teacher(replace(one, max_length=MAX_LENGTH), Pool([], [], 0), torch.device("cpu"), args.work)

@@ -50,6 +50,12 @@ def test_a_run_that_goes_on_from_another_tells_of_both() -> None:
     assert "10 minutes in 1 round(s) of 2 runs" in card
     assert card.count("The weights from before have a share of 0.5 in those after.") == 1
     assert "Machine: some CPU with a GPU." in card
+    mixed = manifest(
+        Recipe(teacher=teachers, rank=[StageRecipe(start_share=0.3, share_of="runs/old/model")]), ["boolq"]
+    )
+    assert "Weights from further back (`runs/old/model`) have a share of 0.3 in those after." in model_card(
+        mixed
+    )
     assert card.endswith("A word on the first run.\n")
 
 

@@ -27,6 +27,7 @@ pytest.importorskip("transformers", reason="teachers need the train extra")
 
 from tinyrerank.train.mine import Lists  # noqa: E402
 from tinyrerank.train.pipeline import Pipeline  # noqa: E402
+from tinyrerank.train.pool import Pool  # noqa: E402
 
 STAGES = ["pool", "tokenizer", "mine", "teach"]
 
@@ -105,6 +106,28 @@ def test_a_stage_of_another_recipe_is_refused_and_one_that_does_not_depend_on_it
         pipeline(data, work, cache, other_mine).run(STAGES)
     with pytest.raises(DataError, match=r"the stage pool was made by another recipe .* delete pool/"):
         pipeline(data, work, cache, replace(recipe, seed=2)).run(STAGES)
+
+
+def test_a_query_that_nothing_is_close_to_is_left_out_unless_its_answer_is_known(
+    data: Path, tmp_path: Path
+) -> None:
+    rows = "".join(json.dumps({"query": f"bare {n}", "source": "web"}) + "\n" for n in range(12))
+    (data / "train/bare.jsonl.gz").write_bytes(gzip.compress(rows.encode()))
+    recipe = toy_recipe(data)
+    recipe = replace(recipe, data=replace(recipe.data, queries=["bare"]))
+
+    def asked(name: str, least: float) -> tuple[int, int]:
+        """Lists of bare queries, and of others."""
+        mine = replace(recipe.mine, min_cosine=least)
+        done = pipeline(data, tmp_path / name, tmp_path / "cache", replace(recipe, mine=mine))
+        done.run(STAGES)
+        queries = Pool.load(tmp_path / name / "pool").queries
+        bare = [queries[i].source == "web" for i in Lists.load(tmp_path / name / "lists.npz").query]
+        return sum(bare), len(bare) - sum(bare)
+
+    bare, others = asked("all", -1)
+    assert bare == 12
+    assert asked("none", 1.01) == (0, others)
 
 
 def test_a_cross_encoder_joins_the_similarities_with_its_weight_and_is_trained_once(

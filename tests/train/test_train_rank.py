@@ -298,3 +298,18 @@ def test_weights_from_before_the_stage_can_be_mixed_in(tmp_path: Path) -> None:
     start = list(JinaBert.from_weights(random_weights(TINY)).parameters())
     assert all(torch.equal(a, b) for a, b in zip(ends[1.0], start, strict=True))
     assert not all(torch.equal(a, b) for a, b in zip(ends[0.0], start, strict=True))
+
+
+def test_another_models_weights_can_be_mixed_in_instead(tmp_path: Path) -> None:
+    builder, lists = toy(3)
+    other = random_weights(TINY, seed=1)
+    other.save(tmp_path / "other")
+    recipe = replace(RECIPE, steps=5, long_share=0.0, share_of=str(tmp_path / "other"))
+    ends: dict[float, list[Tensor]] = {}
+    for share in (0.0, 0.25):
+        model = JinaBert.from_weights(random_weights(TINY))
+        train_rank(model, builder, lists, replace(recipe, start_share=share), tmp_path / str(share), "key", 0)
+        ends[share] = [parameter.detach() for parameter in model.parameters()]
+    theirs = [parameter.detach() for parameter in JinaBert.from_weights(other).parameters()]
+    for begin, mixed, end in zip(theirs, ends[0.25], ends[0.0], strict=True):
+        torch.testing.assert_close(mixed, 0.25 * begin + 0.75 * end)

@@ -24,6 +24,8 @@ _LICENCES = {
     "msmarco-dev-sample": "MS MARCO: non-commercial research",
     "msmarco-v2-dl22-unlabelled": "MS MARCO: non-commercial research",
     "arxiv-abstracts.jsonl.gz": "CC0 (arXiv metadata)",
+    "bmc-abstracts.jsonl.gz": "CC BY (BioMed Central)",
+    "fields.jsonl.gz": "public domain, CC0, CC BY, CC BY-SA, CDLA-Sharing (`recipes/tiny-en/fields --list`)",
     "queries-only": "MS MARCO (non-commercial research), Natural Questions, TriviaQA, TREC",
 }
 
@@ -140,13 +142,14 @@ def _steps(manifest: dict[str, Any]) -> list[str]:
     losses = ", ".join(f"{name} x {weight:g}" for name, weight in rounds[0]["losses"].items())
     longest = max(r["max_length"] for r in rounds)
     n_runs = sum(r.get("runs", 1) for r in rounds)
-    before = rounds[-1].get("start_share", 0)
+    before, other = rounds[-1].get("start_share", 0), rounds[-1].get("share_of")
+    whose = f"Weights from further back (`{other}`)" if other else "The weights from before"
     ranking = (
         f"Ranking distillation on candidate lists of pairs of up to {longest} tokens\n"
         f"   (losses: {losses}), labelled by {teachers}{f' and BM25 x {bm25:g}' if bm25 else ''}:\n"
         f"   {round(stages['rank']['seconds'] / 60)} minutes in {len(rounds)} round(s)"
         + (f" of {n_runs} runs, whose weights' mean was taken." if n_runs > len(rounds) else ".")
-        + (f" The weights from before have a share of {before:g} in those after." if before else "")
+        + (f" {whose} have a share of {before:g} in those after." if before else "")
     )
     if "hidden" not in stages:
         return [ranking]

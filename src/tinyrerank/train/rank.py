@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tinyrerank.errors import DataError
+from tinyrerank.model.hub import resolve_model
 from tinyrerank.model.jinabert import JinaBert
+from tinyrerank.model.weights import load_weights
 from tinyrerank.train.encoders import autocast
 from tinyrerank.train.losses import LOSSES
 from tinyrerank.train.mine import Lists
@@ -69,7 +71,7 @@ def train_rank(
     """
     _check_losses(recipe)
     device = next(model.parameters()).device
-    before = [parameter.detach().clone() for parameter in model.parameters()] if recipe.start_share else []
+    before = _mixed_in(model, recipe)
     stage = Stage(model, recipe, folder, key)
     stage.resume()
     lists = without_easy(lists, 1 - recipe.easy_share, seed)
@@ -111,6 +113,16 @@ def train_rank(
     model.eval()
     progress.close(f"loss {running:.4f}{note}")
     return stage
+
+
+def _mixed_in(model: nn.Module, recipe: StageRecipe) -> list[Tensor]:
+    """The parameters that ``start_share`` counts for, none where it is 0."""
+    if not recipe.start_share:
+        return []
+    if not recipe.share_of:
+        return [parameter.detach().clone() for parameter in model.parameters()]
+    other = JinaBert.from_weights(load_weights(resolve_model(recipe.share_of)))
+    return [parameter.detach().to(next(model.parameters()).device) for parameter in other.parameters()]
 
 
 def _check_losses(recipe: StageRecipe) -> None:

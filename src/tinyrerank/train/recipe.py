@@ -94,6 +94,8 @@ class MineRecipe:
         length: documents a list; given positives and negatives come first.
         held_out: held-out queries of each set that are ranked to see how training goes.
         bm25_weight: of BM25 in the fused teacher scores, beside the teachers' own weights; 0 leaves it out.
+        min_cosine: queries whose answer nobody knows are left out where the first teacher finds no passage at
+            least this close; -1 keeps all.
     """
 
     dense: int = 6
@@ -103,6 +105,7 @@ class MineRecipe:
     length: int = 16
     held_out: int = 60
     bm25_weight: float = 0.0
+    min_cosine: float = -1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +170,7 @@ class StageRecipe:
         average: decay of the running average of weights; 0 keeps the last weights.
         start_share: share that the weights from before the stage have in those after it (ranking stages;
             WiSE-FT, Wortsman et al. 2022).
+        share_of: model folder whose weights have that share instead, of the same geometry.
         dropout: of the student while it trains.
         looks: times that the held-out lists are ranked on the way (ranking stages).
     """
@@ -192,6 +196,7 @@ class StageRecipe:
     quantize_share: float = 0.0
     average: float = 0.999
     start_share: float = 0.0
+    share_of: str = ""
     dropout: float = 0.0
     looks: int = 4
 

@@ -70,10 +70,10 @@ class Teaching:
         dense = nearest(first.query_vectors, first.passage_vectors[:n], depth)
         n_terms = int(max(queries.ids.max(), passages.ids.max())) + 1
         lexical = self._lexical(queries, passages.slice(0, n), n_terms, 0)
-        train = [i for i, q in enumerate(self.pool.queries) if not q.held_out]
+        train = self._to_train(dense)
         lists = mine(
             self.pool,
-            np.array(train, np.int32),
+            train,
             dense[train],
             lexical[train],
             self.recipe.mine,
@@ -94,6 +94,14 @@ class Teaching:
             lexical[outside] = self._lexical(queries.take(outside), among, n_terms, n)
         numbers = np.array([i for found in held_out.values() for i in found], np.int32)
         return lists, make_dev_lists(self.pool, numbers, dense[numbers], lexical[numbers])
+
+    def _to_train(self, dense: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Queries that are not held out, and have a known answer or a passage that is close enough."""
+        queries = self.pool.queries
+        numbers = np.array([i for i, q in enumerate(queries) if not q.held_out], np.int32)
+        best = self.teachers[0].cosines(numbers, dense[numbers, :1])[:, 0]
+        known = np.array([bool(queries[i].positives) for i in numbers])
+        return numbers[known | (best >= self.recipe.mine.min_cosine)]
 
     def _lexical(self, queries: Flat, passages: Flat, n_terms: int, offset: int) -> NDArray[np.int32]:
         index = Bm25(passages, n_terms, self.device)

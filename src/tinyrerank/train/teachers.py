@@ -70,6 +70,10 @@ class Teacher:
         kind = torch.float16 if self.device.type == "cuda" else torch.float32
         return torch.from_numpy(values.astype(np.float32)).to(self.device, kind)
 
+    def cosines(self, query: NDArray[np.int32], candidate: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Similarities (L, K) of lists of the pool."""
+        return similarities(self.query_vectors, self.passage_vectors, candidate, query)
+
     def opinions(
         self,
         query: NDArray[np.int32],

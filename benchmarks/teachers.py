@@ -49,12 +49,10 @@ def opinions(task: Task, teacher: Teacher) -> dict[str, tuple[float, dict[str, N
     number = {key: n for n, key in enumerate(task.documents)}
     texts = list(map(whole_text, task.documents.values()))
     asked = [task.queries[query] for query in task.run]
-    queries = teacher.text.encode(asked, teacher.recipe.query_prefix)
-    passages = teacher.text.encode(texts, teacher.recipe.passage_prefix)
     candidate = np.full((len(asked), max(map(len, task.run.values()))), -1, dtype=np.int32)
     for row, listed in enumerate(task.run.values()):
         candidate[row, : len(listed)] = [number[key] for key in listed]
-    found = teacher.opinions(np.arange(len(asked), dtype=np.int32), candidate, queries, passages)
+    found = teacher.opinions(np.arange(len(asked), dtype=np.int32), candidate, *teacher.encode(asked, texts))
     return {
         name: (weight, {q: scores[n, : len(listed)] for n, (q, listed) in enumerate(task.run.items())})
         for name, (weight, scores) in found.items()

@@ -130,6 +130,15 @@ def test_a_query_that_nothing_is_close_to_is_left_out_unless_its_answer_is_known
     assert asked("none", 1.01) == (0, others)
 
 
+def assert_added(both: Lists, similar: Lists, weight: float) -> None:
+    """What a teacher adds to the similarities is centered by list, and weighs so much of its own spread."""
+    np.testing.assert_array_equal(both.candidate, similar.candidate)
+    real = both.candidate >= 0
+    added = np.where(real, both.teacher - similar.teacher, 0)
+    np.testing.assert_allclose(added.sum(1), 0, atol=1e-4)
+    assert np.sqrt((added[real] ** 2).mean()) == pytest.approx(weight, rel=1e-3)
+
+
 def test_a_cross_encoder_joins_the_similarities_with_its_weight_and_is_trained_once(
     data: Path, tmp_path: Path
 ) -> None:
@@ -141,12 +150,8 @@ def test_a_cross_encoder_joins_the_similarities_with_its_weight_and_is_trained_o
     assert {"bert cosine", "bert cross-encoder", "all fused"} <= json.loads(
         (work / "teachers.json").read_text()
     ).keys()
-    similar, both = Lists.load(tmp_path / "similar/lists.npz"), Lists.load(work / "lists.npz")
-    np.testing.assert_array_equal(both.candidate, similar.candidate)
-    real = both.candidate >= 0
-    added = np.where(real, both.teacher - similar.teacher, 0)
-    np.testing.assert_allclose(added.sum(1), 0, atol=1e-4)  # centered by list
-    assert np.sqrt((added[real] ** 2).mean()) == pytest.approx(0.7, rel=1e-3)  # in units of its own spread
+    both = Lists.load(work / "lists.npz")
+    assert_added(both, Lists.load(tmp_path / "similar/lists.npz"), 0.7)
     (work / "lists.npz").unlink()
     pipeline(data, work, tmp_path / "cache", crossed).run(STAGES)
     np.testing.assert_array_equal(Lists.load(work / "lists.npz").teacher, both.teacher)
@@ -162,12 +167,8 @@ def test_late_interaction_joins_the_similarities_with_its_weight_and_is_kept(
     pipeline(data, work, tmp_path / "cache", late).run(STAGES)
     names = {"bert cosine", "bert late interaction", "untrained fused", "all fused"}
     assert names <= json.loads((work / "teachers.json").read_text()).keys()
-    similar, both = Lists.load(tmp_path / "similar/lists.npz"), Lists.load(work / "lists.npz")
-    np.testing.assert_array_equal(both.candidate, similar.candidate)
-    real = both.candidate >= 0
-    added = np.where(real, both.teacher - similar.teacher, 0)
-    np.testing.assert_allclose(added.sum(1), 0, atol=1e-4)  # centered by list
-    assert np.sqrt((added[real] ** 2).mean()) == pytest.approx(0.5, rel=1e-3)  # in units of its own spread
+    both = Lists.load(work / "lists.npz")
+    assert_added(both, Lists.load(tmp_path / "similar/lists.npz"), 0.5)
     kept = {path: path.read_bytes() for path in (tmp_path / "cache").iterdir()}
     (work / "lists.npz").unlink()
     pipeline(data, work, tmp_path / "cache", late).run(STAGES)

@@ -99,7 +99,8 @@ def token_states(
         part = (text.ids, text.starts[rows], n[rows])
         ids, mask = join(single, part, (text.ids, nothing[rows], nothing[rows]))
         with sdpa_kernel(BACKENDS):
-            yield rows, backbone(input_ids=ids, attention_mask=mask.long()).last_hidden_state, mask
+            states = backbone(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+        yield rows, states, mask
 
 
 @torch.no_grad()

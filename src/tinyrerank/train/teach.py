@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -166,12 +166,12 @@ class Teaching:
         self,
         query: NDArray[np.int32],
         candidate: NDArray[np.int32],
-        texts: Callable[[Teacher], tuple[Flat, Flat]] | None = None,
+        texts: Mapping[str, tuple[Flat, Flat]] | None = None,
     ) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]:
         """All that teachers say without training, weighed and added, (L, K), and each by name."""
         fused, each = np.zeros(candidate.shape, dtype=np.float32), {}
         for teacher in self.teachers:
-            others = texts(teacher) if texts else ()
+            others = texts[teacher.name] if texts else ()
             for name, (weight, scores) in teacher.opinions(query, candidate, *others).items():
                 spread = self.spread.setdefault(name, spread_of(scores, candidate))
                 fused += weight * centered(scores, candidate) / spread
@@ -277,19 +277,13 @@ class Teaching:
                 candidate[row, : len(keys)] = [numbers[k] for k in keys]
             query = np.arange(len(listed), dtype=np.int32)
             real, asked = candidate >= 0, [task.queries[q] for q in task.run]
-
-            def encoded(
-                teacher: Teacher, asked: list[str] = asked, texts: list[str] = texts
-            ) -> tuple[Flat, Flat]:
-                recipe, text = teacher.recipe, teacher.text
-                return text.encode(asked, recipe.query_prefix), text.encode(texts, recipe.passage_prefix)
-
+            encoded = {teacher.name: teacher.encode(asked, texts) for teacher in self.teachers}
             fused, each = self._fused(query, candidate, encoded)
             out |= {f"{task.name}/{name}": scores[real] for name, scores in each.items()}
             for teacher in self.teachers:
                 if teacher.cross is not None:
                     builder = replace(
-                        teacher.builder(*encoded(teacher)),
+                        teacher.builder(*encoded[teacher.name]),
                         max_length=min(384, 2 * teacher.recipe.max_length),
                     )
                     logits = score_lists(teacher.cross, builder, query, candidate, self.device)

@@ -36,11 +36,19 @@ class Teacher:
         self.folder = Path(recipe.folder)
         self.name = self.folder.name
         self.text = TeacherText(self.folder)
-        self.queries = self.text.encode([q.text for q in pool.queries], recipe.query_prefix)
-        self.passages = self.text.encode(pool.passages, recipe.passage_prefix)
+        self.micro_tokens = 65_536 if device.type == "cuda" else 4_096
+        self.queries, self.passages = self.encode([q.text for q in pool.queries], pool.passages)
         self.query_vectors = self.embed(self.queries)
         self.passage_vectors = self.embed(self.passages)
         self.cross: CrossTeacher | None = None
+
+    def encode(self, queries: list[str], passages: list[str]) -> tuple[Flat, Flat]:
+        """Ids of both in its own tokens, behind its prefixes."""
+        recipe = self.recipe
+        return (
+            self.text.encode(queries, recipe.query_prefix),
+            self.text.encode(passages, recipe.passage_prefix),
+        )
 
     def embed(self, flat: Flat) -> Tensor:
         """Unit vectors of texts, (n, width) on the device, from the cache where they are there."""
@@ -60,7 +68,7 @@ class Teacher:
                 flat.take(rows),
                 self.device,
                 max_length=longest,
-                micro_tokens=65_536 if self.device.type == "cuda" else 4_096,
+                micro_tokens=self.micro_tokens,
                 progress=progress,
             )
             return vectors.cpu().numpy()
@@ -129,7 +137,7 @@ class Teacher:
                 (pairs[0][rows], pairs[1][rows]),
                 self.device,
                 max_length=longest,
-                micro_tokens=65_536 if self.device.type == "cuda" else 4_096,
+                micro_tokens=self.micro_tokens,
                 progress=progress,
             )[:, None]
 

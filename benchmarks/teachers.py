@@ -1,12 +1,14 @@
 """What the bi-encoders that taught the model reach on the lists that it ranks, and how much of it it keeps.
 
-    python benchmarks/teachers.py SET... --recipe recipes/tiny-en/two-teachers.toml --work runs/teachers
+    python benchmarks/teachers.py SET... --recipe recipes/tiny-en/late-interaction.toml --work runs/teachers
+    python benchmarks/teachers.py      # a new student beside what the teachers reached then
 
 The recipe says where the teachers lie, their prefixes and their weights. Their scores (cosines of texts of up
 to 256 tokens, as in the page's cosine column, and late interaction where it has a weight) are standardized
 for each query and added with those weights; *+ list + likeness* joins both as `tinyrerank evaluate
 --list-weight 0.3 --likeness 0.1` does. The student's values are those of docs/results/tiny-en, and all
-comparisons are on its queries. What teachers said is kept in ``--work``: what was broken off goes on.
+comparisons are on its queries. Intervals are 95 % bootstraps over the queries of each set. What teachers said
+is kept in ``--work``: what was broken off goes on.
 
 Writes docs/results/teachers.json (NDCG@10 by set, system and query) and the table of docs/quality.md between
 ``<!-- teachers -->`` and ``<!-- /teachers -->``.
@@ -39,6 +41,8 @@ from tinyrerank.train.recipe import load_recipe
 from tinyrerank.train.teachers import Teacher
 
 TOGETHER, HELPED, LIKENESS = "together", " + list + likeness", 0.1
+DRAWS = 2_000
+KEPT = ("the student keeps", "difference, p", "with list and likeness", "difference, p")
 MAX_LENGTH = 256
 #: NDCG@10 by set, system and query.
 Values = dict[str, dict[str, dict[str, float]]]
@@ -86,11 +90,21 @@ def ranked(task: Task, teachers: Sequence[Teacher]) -> dict[str, dict[str, float
     return found
 
 
+def interval(pairs: Sequence[NDArray[np.float64]]) -> str:
+    """95 % bootstrap interval of the share kept; pairs of (student, teacher), shape (queries, 2), by set."""
+    rng = np.random.default_rng(0)
+    drawn = np.zeros((DRAWS, 2))
+    for pair in pairs:
+        drawn += pair[rng.integers(len(pair), size=(DRAWS, len(pair)))].mean(axis=1)
+    low, high = np.percentile(drawn[:, 0] / drawn[:, 1], (2.5, 97.5))
+    return f"{100 * low:.1f}, {100 * high:.1f}"
+
+
 def table(teachers: Values, student: Results) -> str:
     """One row a system: its mean over sets, what the student keeps of it, alone and with the list, and p."""
     sets = [one for one in student.sets if one.name in teachers]
     rows = [
-        f"| teachers | mean of {len(sets)} sets | the student keeps | p | with list and likeness | p |",
+        f"| teachers | mean of {len(sets)} sets | {' | '.join(KEPT)} |",
         "| --- | --: | --: | --: | --: | --: |",
     ]
     for name in teachers[sets[0].name]:
@@ -103,7 +117,7 @@ def table(teachers: Values, student: Results) -> str:
             ]
             [test] = randomization_test([pair[:, 0] - pair[:, 1] for pair in pairs])
             mine, theirs = np.mean([pair.mean(axis=0) for pair in pairs], axis=0)
-            cells += [f"{mine / theirs:.1%} ({test.difference:+.4f})", f"{test.p:.4f}"]
+            cells += [f"{mine / theirs:.1%} [{interval(pairs)}]", f"{test.difference:+.4f}, {test.p:.4f}"]
         rows.append(f"| {name} | {theirs:.4f} | {' | '.join(cells)} |")
     return "\n".join(rows)
 
@@ -114,17 +128,22 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("sets", type=Path, nargs="+", metavar="SET", help="evaluation folders")
-    add("--recipe", type=Path, required=True, help="whose [[teacher]] entries are asked")
+    add("sets", type=Path, nargs="*", metavar="SET", help="evaluation folders to ask the teachers on")
+    add("--recipe", type=Path, help="whose [[teacher]] entries are asked")
     add("--student", type=Path, default=DOCS / "results/tiny-en", help="evaluation of the student")
-    add("--work", type=Path, required=True, help="folder for what teachers said")
+    add("--work", type=Path, help="folder for what teachers said")
     args = parser.parse_args()
-    teachers = [
-        Teacher(replace(one, max_length=MAX_LENGTH), Pool([], [], 0), torch.device("cpu"), args.work)
-        for one in load_recipe(args.recipe).teacher
-    ]
-    values = {task.name: ranked(task, teachers) for task in map(load_task, args.sets)}
-    (DOCS / "results/teachers.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    kept = DOCS / "results/teachers.json"
+    if args.sets:
+        if args.recipe is None or args.work is None:
+            parser.error("with SETs, --recipe says who is asked and --work where answers are kept")
+        teachers = [
+            Teacher(replace(one, max_length=MAX_LENGTH), Pool([], [], 0), torch.device("cpu"), args.work)
+            for one in load_recipe(args.recipe).teacher
+        ]
+        asked = {task.name: ranked(task, teachers) for task in map(load_task, args.sets)}
+        kept.write_text(json.dumps(asked, indent=1) + "\n", encoding="utf-8")
+    values = json.loads(kept.read_text(encoding="utf-8"))
     made = table(values, load_results(args.student))
     fill(DOCS / "quality.md", "teachers", made)
     print(made)

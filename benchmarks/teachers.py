@@ -42,7 +42,8 @@ from tinyrerank.train.teachers import Teacher
 
 TOGETHER, HELPED, LIKENESS = "together", " + list + likeness", 0.1
 DRAWS = 2_000
-KEPT = ("the student keeps", "difference, p", "with list and likeness", "difference, p")
+#: What of the student is compared, and what the page calls it.
+STUDENT = {"": "the student keeps", "+likeness": "with likeness", "+list+likeness": "with list and likeness"}
 MAX_LENGTH = 256
 #: NDCG@10 by set, system and query.
 Values = dict[str, dict[str, dict[str, float]]]
@@ -101,19 +102,20 @@ def interval(pairs: Sequence[NDArray[np.float64]]) -> str:
 
 
 def table(teachers: Values, student: Results) -> str:
-    """One row a system: its mean over sets, what the student keeps of it, alone and with the list, and p."""
+    """One row a system: its mean over sets, what the student keeps of it, alone and helped, and p."""
     sets = [one for one in student.sets if one.name in teachers]
+    head = " | ".join(f"{kept} | difference, p" for kept in STUDENT.values())
     rows = [
-        f"| teachers | mean of {len(sets)} sets | {' | '.join(KEPT)} |",
-        "| --- | --: | --: | --: | --: | --: |",
+        f"| teachers | mean of {len(sets)} sets | {head} |",
+        f"| --- |{' --: |' * (1 + 2 * len(STUDENT))}",
     ]
     for name in teachers[sets[0].name]:
         cells = []
-        for system in (student.main, f"{student.main}+list+likeness"):
+        for helped in STUDENT:
             pairs = [
                 np.array([(value, teachers[one.name][name][query]) for query, value in values.items()])
                 for one in sets
-                for values in [one.systems[system].per_query[METRIC]]
+                for values in [one.systems[student.main + helped].per_query[METRIC]]
             ]
             [test] = randomization_test([pair[:, 0] - pair[:, 1] for pair in pairs])
             mine, theirs = np.mean([pair.mean(axis=0) for pair in pairs], axis=0)

@@ -96,7 +96,7 @@ def one_set(folder: Path, args: argparse.Namespace, start: Path) -> dict[str, An
     queries = list(task.queries)
     texts = write_corpus(folder, work / "corpus.jsonl")
     common = ["--cache", str(args.work / "cache"), "--model", str(start)]
-    for name in ("minutes", "epochs", "learning_rate", "max_length", "threads"):
+    for name in ("minutes", "epochs", "learning_rate", "max_length", "forget", "threads"):
         common += [f"--{name.replace('_', '-')}", str(getattr(args, name))]
     listed = measure(task.qrels, task.run)[METRIC]
     values = {"list": listed, "start": ndcg(task, queries, start, work / "start.json", args.threads)}
@@ -210,12 +210,13 @@ def main() -> None:
     add("--learning-rate", type=float, default=1e-4)
     add("--n-queries", type=int, default=1500)
     add("--max-length", type=int, default=160)
+    add("--forget", type=float, default=0.01, help="general score to lose")
     add("--threads", type=int, default=1)
     add("--work", type=Path, default=Path("runs/finetuning"))
     add("--out", type=Path, default=DOCS / "results/finetuning")
     args = parser.parse_args()
     start = resolve_model(args.model)
-    settings = {k: v for k, v in vars(args).items() if k in {"folds", "ranked_folds", "n_queries"}}
+    settings = {k: v for k, v in vars(args).items() if k in {"folds", "ranked_folds", "n_queries", "forget"}}
     settings |= {"elsewhere": args.elsewhere.name if args.elsewhere else "", "threads": args.threads}
     settings |= {"start": sha256(start / "model.safetensors"), "teacher": teacher_name(args.teacher)}
     results: dict[str, Any] = {"settings": settings, **surroundings(), "sets": {}}

@@ -144,6 +144,7 @@ def test_any_bytes_load_or_raise_a_model_error(
         ({"layer_norm_eps": 0}, "layer_norm_eps"),
         ({"quantization_config": {"quant_method": "gptq"}}, "unknown quantization_config"),
         ({"query_window": -1}, "query_window must be an integer from 0"),
+        ({"document_window": "all"}, "document_window must be an integer from 0"),
     ],
 )
 def test_a_config_of_another_kind_is_named(fields: dict[str, object], message: str, folder: Path) -> None:

@@ -158,6 +158,29 @@ def test_a_window_policy_gives_the_best_window_and_its_span(tiny_folder: Path) -
     assert alone.logit == hit.logit
 
 
+def test_windows_are_as_long_as_the_model_says_unless_somebody_asks(make_model: Callable[..., Path]) -> None:
+    text = " ".join(["bread dough rises because yeast makes gas"] * 5)
+    own = make_model(replace(TINY, query_window=6, document_window=24))
+    reranker = Reranker(own, engine=ENGINE)
+    assert (reranker.limit(), reranker.limit("window")) == (TINY.max_length, 24)
+    (windows,) = reranker.rank("tide", [text], policy="window")
+    asked = Reranker(own, engine=ENGINE, max_length=24, policy="window")
+    assert windows.receipt.windows > 2
+    assert (windows.logit, windows.receipt) == (
+        asked.rank("tide", [text])[0].logit,
+        asked.rank("tide", [text])[0].receipt,
+    )
+    for whole in (
+        reranker.rank("tide", [text])[0],  # truncated at the model's own limit
+        reranker.rank("tide", [text], policy="window", max_length=100)[0],
+        Reranker(own, engine=ENGINE, max_length=100, policy="window").rank("tide", [text])[0],
+        Reranker(own, engine=ENGINE, query_window=0, policy="window").rank("tide", [text])[
+            0
+        ],  # might not fit
+    ):
+        assert whole.receipt.windows == 1
+
+
 def test_a_long_query_counts_the_mean_of_its_parts(
     tiny_folder: Path, make_model: Callable[..., Path]
 ) -> None:

@@ -43,7 +43,7 @@ class Reranker:
         engine: ``auto`` for the best engine here, the name of one, or a ready engine, which stays the
             caller's to close.
         max_length: tokens allowed in a model input (query, document and specials); None for the model's own
-            limit. Lower is faster and cuts more.
+            limit, and for the windows that its config names under ``window``. Lower is faster and cuts more.
         policy: what happens to a longer pair: ``truncate`` the document, score it in overlapping windows and
             take the best (``window``), or ``refuse`` it with an error. A hit's receipt says what was read.
         overlap_tokens: tokens that neighbouring windows share; at most half a window is used.
@@ -89,6 +89,7 @@ class Reranker:
         self.policy = policy
         self.overlap_tokens = overlap_tokens
         self.query_window = config.query_window if query_window is None else query_window
+        self._document_window = config.document_window if max_length is None else 0
         self._owns_engine = isinstance(engine, str)
         self._closed = False
         try:
@@ -190,12 +191,24 @@ class Reranker:
             raise InputError("this reranker is closed; make a new one")
         return PairEncoder(
             self._tokenizer,
-            max_length=self._checked_length(max_length),
+            max_length=self.limit(policy) if max_length is None else self._checked_length(max_length),
             policy=self.policy if policy is None else policy,
             overlap_tokens=self.overlap_tokens if overlap_tokens is None else overlap_tokens,
             query_window=self.query_window,
             **limits,
         )
+
+    def limit(self, policy: Policy | None = None) -> int:
+        """Tokens of a model input under a policy (default: the reranker's), when nobody asks for a length.
+
+        That is ``max_length``, but for ``window``: there a model may name shorter windows, in which it finds
+        more (``document_window`` in its config; 192 tokens for the model of the package). They serve where
+        long queries are read in parts that leave half of a window to the document.
+        """
+        wanted = self._document_window if (policy or self.policy) == "window" else 0
+        if wanted and 0 < self.query_window <= wanted // 2:
+            return min(wanted, self.max_length)
+        return self.max_length
 
     def close(self) -> None:
         """Free the engine's threads and memory; the reranker cannot be used afterwards."""

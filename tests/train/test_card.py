@@ -73,3 +73,11 @@ def test_the_card_says_how_long_queries_are_read(window: int, said: bool) -> Non
     alone["stages"]["hidden"] = {"seconds": 120}
     card = model_card(alone)
     assert ("A query of more than 64 tokens is read in even parts" in card) == said
+
+
+def test_the_card_says_how_long_windows_are() -> None:
+    alone = manifest(Recipe(query_window=80, document_window=192), ["boolq"])
+    alone["stages"]["hidden"] = {"seconds": 120}
+    assert "windows have 192 tokens (`document_window`)" in model_card(alone)
+    alone["recipe"]["document_window"] = 0
+    assert "document_window" not in model_card(alone)

@@ -19,7 +19,7 @@ from tinyrerank.train.export import export
 
 
 @pytest.mark.parametrize("query_window", [0, 3])
-def test_the_folder_is_int8_and_carries_the_recipes_query_window(
+def test_the_folder_is_int8_and_carries_the_recipes_windows(
     query_window: int, make_model: Callable[..., Path], tmp_path: Path
 ) -> None:
     trained = make_model()
@@ -38,12 +38,17 @@ def test_the_folder_is_int8_and_carries_the_recipes_query_window(
         data=DataRecipe(extra=[str(corpus)]),
         rank=[StageRecipe(quantize_share=0.5)],
         query_window=query_window,
+        document_window=2 * query_window,
     )
     export(recipe, tmp_path, tmp_path, tmp_path / "out")
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert manifest["data"] == {"prose.jsonl.gz": hashlib.sha256(b"any").hexdigest()}
     config = ModelConfig.from_folder(tmp_path / "out")
-    assert (config.quantized, config.query_window) == (True, query_window)
+    assert (config.quantized, config.query_window, config.document_window) == (
+        True,
+        query_window,
+        2 * query_window,
+    )
     assert ModelConfig.from_folder(tmp_path / "rank-1").quantized is False
     for folder in ("out", "rank-1"):
         with Reranker(tmp_path / folder, threads=1) as reranker:

@@ -89,7 +89,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         " windows and take the best, or stop with an error (default: truncate)",
     )
     model.add_argument(
-        "--max-length", type=int, metavar="TOKENS", help="longest pair to read (default: the model's)"
+        "--max-length",
+        type=int,
+        metavar="TOKENS",
+        help="longest pair to read, or with --policy window the length of a window (default: as the model's"
+        " config says)",
     )
     model.add_argument(
         "--query-window",
@@ -208,7 +212,7 @@ def settings(reranker: Reranker) -> dict[str, Any]:
         "model": str(reranker.folder),
         "engine": reranker.engine.name,
         "policy": reranker.policy,
-        "max_length": reranker.max_length,
+        "max_length": reranker.limit(),
         "overlap_tokens": reranker.overlap_tokens,
         "query_window": reranker.query_window,
     }

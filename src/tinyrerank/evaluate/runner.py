@@ -114,7 +114,7 @@ def reranker_system(reranker: Reranker, label: str) -> System:
         "model": label,
         "sha256": hash_model(reranker.folder),
         "engine": reranker.engine.name,
-        "max_length": reranker.max_length,
+        "max_length": reranker.limit(),
         "policy": reranker.policy,
         "overlap_tokens": reranker.overlap_tokens if reranker.policy == "window" else None,
         "query_window": reranker.query_window,

@@ -33,6 +33,8 @@ class ModelConfig:
         quantized: whether the weights file holds int8 matrices with scales.
         query_window: a longer query is read in even parts of at most this many tokens, and the mean of their
             logits counts; 0 reads every query whole. Our own field: official folders have none.
+        document_window: tokens of a model input under the policy ``window``, when nobody sets a length; 0 for
+            ``max_length``. Our own field, too.
     """
 
     vocab_size: int = 61056
@@ -48,6 +50,7 @@ class ModelConfig:
     classifier_dropout: float = 0.1
     quantized: bool = False
     query_window: int = 0
+    document_window: int = 0
 
     @property
     def head_size(self) -> int:
@@ -113,6 +116,7 @@ class ModelConfig:
             classifier_dropout=dropout("classifier_dropout", hidden_dropout),
             quantized=quantization is not None,
             query_window=integer("query_window", 0, least=0),
+            document_window=integer("document_window", 0, least=0),
         )
 
     @classmethod
@@ -164,6 +168,8 @@ class ModelConfig:
             raw["quantization_config"] = dict(_QUANTIZATION)
         if self.query_window:
             raw["query_window"] = self.query_window
+        if self.document_window:
+            raw["document_window"] = self.document_window
         return raw
 
     def __repr__(self) -> str:

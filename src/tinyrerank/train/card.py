@@ -100,7 +100,7 @@ def model_card(manifest: dict[str, Any]) -> str:
         layers=len(goes[0]["recipe"]["warm_start"]["layers"]),
         hidden=384,
         length=8192,
-        reading=_reading(manifest["recipe"].get("query_window", 0)),
+        reading=_reading(*(manifest["recipe"].get(f"{side}_window", 0) for side in ("query", "document"))),
         parameters=manifest["parameters"],
         steps="\n".join(f"{n}. {step}" for n, step in enumerate(steps, 1)),
         machine=" with ".join(
@@ -115,11 +115,19 @@ def model_card(manifest: dict[str, Any]) -> str:
     ) + "".join(f"\n{note}\n" for note in notes)
 
 
-def _reading(query_window: int) -> str:
-    if not query_window:
-        return ""
-    how = "is read in even parts (`query_window` in `config.json`), and\nthe mean of their logits counts.\n"
-    return f"\nA query of more than {query_window} tokens {how}"
+def _reading(query_window: int, document_window: int) -> str:
+    said = ""
+    if query_window:
+        how = (
+            "is read in even parts (`query_window` in `config.json`), and\nthe mean of their logits counts.\n"
+        )
+        said += f"\nA query of more than {query_window} tokens {how}"
+    if document_window:
+        said += (
+            f"\nUnder the policy `window`, windows have {document_window} tokens (`document_window`), query"
+            " included, unless\nanother length is asked for.\n"
+        )
+    return said
 
 
 def _goes(manifest: dict[str, Any]) -> list[dict[str, Any]]:

@@ -218,6 +218,7 @@ class Recipe:
         hidden: hidden-state distillation.
         rank: ranking distillation, round after round.
         query_window: goes into the finished model's config: longer queries are read in parts.
+        document_window: that, too: tokens of a window where long documents are read in windows.
     """
 
     name: str = "model"
@@ -231,6 +232,7 @@ class Recipe:
     hidden: StageRecipe = field(default_factory=StageRecipe)
     rank: list[StageRecipe] = field(default_factory=lambda: [StageRecipe()])
     query_window: int = 0
+    document_window: int = 0
 
 
 def load_recipe(path: Path) -> Recipe:

@@ -33,9 +33,7 @@ def export(recipe: Recipe, data: Path, work: Path, out: Path) -> None:
     """
     trained = work / f"rank-{len(recipe.rank)}"
     weights = load_weights(trained)
-    config = replace(
-        weights.config, query_window=recipe.query_window, document_window=recipe.document_window
-    )
+    config = replace(weights.config, query_window=recipe.query_window, document_window=recipe.document_window)
     weights = replace(weights, config=config)
     tokenizer = Tokenizer.from_file(str(work / "tokenizer.json"))
     finished = recipe.rank[-1].quantize_share > 0

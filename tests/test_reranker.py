@@ -164,21 +164,26 @@ def test_windows_are_as_long_as_the_model_says_unless_somebody_asks(make_model: 
     reranker = Reranker(own, engine=ENGINE)
     assert (reranker.limit(), reranker.limit("window")) == (TINY.max_length, 24)
     (windows,) = reranker.rank("tide", [text], policy="window")
-    asked = Reranker(own, engine=ENGINE, max_length=24, policy="window")
+    (asked,) = Reranker(own, engine=ENGINE, max_length=24, policy="window").rank("tide", [text])
     assert windows.receipt.windows > 2
-    assert (windows.logit, windows.receipt) == (
-        asked.rank("tide", [text])[0].logit,
-        asked.rank("tide", [text])[0].receipt,
-    )
-    for whole in (
-        reranker.rank("tide", [text])[0],  # truncated at the model's own limit
-        reranker.rank("tide", [text], policy="window", max_length=100)[0],
-        Reranker(own, engine=ENGINE, max_length=100, policy="window").rank("tide", [text])[0],
-        Reranker(own, engine=ENGINE, query_window=0, policy="window").rank("tide", [text])[
-            0
-        ],  # might not fit
+    assert (windows.logit, windows.receipt) == (asked.logit, asked.receipt)
+    long_queries = Reranker(own, engine=ENGINE, query_window=0, policy="window")  # they might not fit
+    for (whole,) in (
+        reranker.rank("tide", [text]),  # truncated at the model's own limit
+        reranker.rank("tide", [text], policy="window", max_length=100),
+        Reranker(own, engine=ENGINE, max_length=100, policy="window").rank("tide", [text]),
+        long_queries.rank("tide", [text]),
     ):
         assert whole.receipt.windows == 1
+
+
+def test_a_number_of_windows_cuts_no_more_than_the_models_own_limit_makes_it(
+    make_model: Callable[..., Path],
+) -> None:
+    text = " ".join(["bread dough rises because yeast makes gas"] * 5)
+    reranker = Reranker(make_model(replace(TINY, query_window=6, document_window=24)), engine=ENGINE)
+    (pair,) = reranker.encoder(policy="window", max_windows=2).encode([("tide", text)])
+    assert pair.receipt().tokens_read == pair.receipt().tokens_total
 
 
 def test_a_long_query_counts_the_mean_of_its_parts(

@@ -189,9 +189,11 @@ class Reranker:
         """
         if self._closed:
             raise InputError("this reranker is closed; make a new one")
+        # A number of windows asks for long ones, too: clients count in chunks larger than ours.
+        own = max_length is None and limits.get("max_windows") is None
         return PairEncoder(
             self._tokenizer,
-            max_length=self.limit(policy) if max_length is None else self._checked_length(max_length),
+            max_length=self.limit(policy) if own else self._checked_length(max_length),
             policy=self.policy if policy is None else policy,
             overlap_tokens=self.overlap_tokens if overlap_tokens is None else overlap_tokens,
             query_window=self.query_window,

@@ -5,10 +5,10 @@
 Every candidate of a query (first-stage list as given) is hidden among passages of the same corpus that no
 judgement names for that query, until the document has so many tokens; the evidence stands at the start, in
 the middle or at the end, in turn over the queries. Each candidate's fillers are its own and are the same for
-all modes. The first length, 0, is the passage alone. NDCG@10 is that of the documents' order, so a mode that
-reads everything and is distracted by nothing keeps the figure of the passages. Scores are kept below
-``--work``; writes ``results.json``, ``report.md`` and ``plot.png`` to ``--out`` and, where that is the default,
-the table of docs/quality.md between ``<!-- long-documents -->`` and ``<!-- /long-documents -->``.
+all modes. The first length, 0, is the passage alone. NDCG@10 is that of the documents' order, so a mode
+that reads everything and is distracted by nothing keeps the figure of the passages. Scores are kept below
+``--work``; writes ``results.json``, ``report.md`` and ``plot.png`` to ``--out`` and, where that is the
+default, the table of docs/quality.md between ``<!-- long-documents -->`` and ``<!-- /long-documents -->``.
 """
 
 from __future__ import annotations
@@ -158,7 +158,10 @@ def page(results: dict[str, Any]) -> str:
     """The table of docs/quality.md: a row a length, a column a mode, p of the first window."""
     names = modes(results["settings"]["windows"])
     titles = ["read whole", *(f"in windows of {n}" for n in results["settings"]["windows"])]
-    lines = [f"| tokens of the document | {' | '.join(titles)} | p |", "| --: |" + " --: |" * (len(names) + 1)]
+    lines = [
+        f"| tokens of the document | {' | '.join(titles)} | p |",
+        "| --:" * (len(names) + 2) + " |",
+    ]
     for length in (0, *results["settings"]["tokens"]):
         cells = [f"{mean(results, f'{length} {mode}'):.3f}" for mode in names]
         cells.append(f"{p_value(results, length, names[1]):.4f}")
@@ -172,13 +175,13 @@ def report(results: dict[str, Any]) -> str:
     lengths, names = (0, *settings["tokens"]), modes(settings["windows"])
     n = sum(len(found["place"]) for found in sets.values())
     lines = [
-        f"Mean NDCG@10 over {', '.join(sets)} ({n} queries, best {settings['depth']} of each list), one table a",
-        "mode: the document read whole, or in windows of so many tokens. The change is that against the passage",
-        "alone, p that against the whole (paired randomization test over queries).",
+        f"Mean NDCG@10 over {', '.join(sets)} ({n} queries, best {settings['depth']} of each list), a table",
+        "for each mode: the document read whole, or in windows of so many tokens. The change is that against",
+        "the passage alone, p that against the whole (paired randomization test over queries).",
     ]
     for mode in names:
         lines += ["", f"## {mode}", "", f"| tokens | NDCG@10 | change | p | seconds | {' | '.join(PLACES)} |"]
-        lines.append("| --: |" + " --: |" * (4 + len(PLACES)))
+        lines.append("| --:" * (5 + len(PLACES)) + " |")
         for length in lengths:
             value = mean(results, f"{length} {mode}")
             cells = [

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from toy import WORDS, write_bert
 
-from tinyrerank.errors import DataError
+from tinyrerank.errors import DataError, ModelError
 from tinyrerank.train.recipe import (
     DataRecipe,
     MineRecipe,
@@ -25,9 +25,11 @@ from tinyrerank.train.recipe import (
 torch = pytest.importorskip("torch", reason="training needs the train extra")
 pytest.importorskip("transformers", reason="teachers need the train extra")
 
+from tinyrerank.train.encoders import TeacherText, load_backbone  # noqa: E402
 from tinyrerank.train.mine import Lists  # noqa: E402
 from tinyrerank.train.pipeline import Pipeline  # noqa: E402
 from tinyrerank.train.pool import Pool  # noqa: E402
+from tinyrerank.train.teachers import Teacher  # noqa: E402
 
 STAGES = ["pool", "tokenizer", "mine", "teach"]
 
@@ -155,6 +157,66 @@ def test_a_cross_encoder_joins_the_similarities_with_its_weight_and_is_trained_o
     (work / "lists.npz").unlink()
     pipeline(data, work, tmp_path / "cache", crossed).run(STAGES)
     np.testing.assert_array_equal(Lists.load(work / "lists.npz").teacher, both.teacher)
+
+
+def test_a_ready_cross_encoder_says_what_its_folder_says_and_embeds_nothing(
+    data: Path, tmp_path: Path
+) -> None:
+    from safetensors.numpy import load_file, save_file
+    from transformers import BertConfig, BertForSequenceClassification
+
+    folder, rng = tmp_path / "ready", np.random.default_rng(1)
+    tensors = {f"bert.{name}": values for name, values in write_bert(folder).items()}
+    width = tensors["bert.embeddings.LayerNorm.bias"].shape[0]
+    for name, rows in (("bert.pooler.dense", width), ("classifier", 1)):
+        tensors[f"{name}.weight"] = rng.normal(0, 0.3, (rows, width)).astype(np.float32)
+        tensors[f"{name}.bias"] = rng.normal(0, 0.3, rows).astype(np.float32)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    recipe = toy_recipe(data)
+    pipeline(data, tmp_path / "similar", tmp_path / "cache", recipe).run(STAGES)
+    ready = TeacherRecipe(folder=str(folder), weight=0.0, cross_weight=0.7, minutes=0.0, max_length=48)
+    work, both = tmp_path / "both", replace(recipe, teacher=[*recipe.teacher, ready])
+    pipeline(data, work, tmp_path / "cache", both).run(STAGES)
+    assert "ready cosine" not in json.loads((work / "teachers.json").read_text())
+    lists, similar = Lists.load(work / "lists.npz"), Lists.load(tmp_path / "similar/lists.npz")
+    assert_added(lists, similar, 0.7)
+
+    # The first list against the classifier of transformers, token types and all.
+    model = BertForSequenceClassification(BertConfig.from_pretrained(folder, num_labels=1))
+    model.load_state_dict(
+        {name: torch.from_numpy(x) for name, x in load_file(folder / "model.safetensors").items()}
+    )
+    tokenizer, pool = TeacherText(folder).tokenizer, Pool.load(work / "pool")
+    logits = []
+    for passage in lists.candidate[0][lists.candidate[0] >= 0]:
+        pair = tokenizer.encode(pool.queries[lists.query[0]].text, pool.passages[passage])
+        inputs = {"input_ids": pair.ids, "token_type_ids": pair.type_ids}
+        with torch.no_grad():
+            logits.append(model.eval()(**{k: torch.tensor([v]) for k, v in inputs.items()}).logits.item())
+    added = (lists.teacher - similar.teacher)[0][lists.candidate[0] >= 0]
+    assert np.corrcoef(added, logits)[0, 1] > 0.99  # bf16, where the CPU has it
+
+
+def test_a_folder_without_a_head_is_no_ready_cross_encoder(data: Path, tmp_path: Path) -> None:
+    recipe = toy_recipe(data)
+    teacher = replace(recipe.teacher[0], cross_weight=0.7, minutes=0.0)
+    with pytest.raises(ModelError, match="give it minutes to be trained"):
+        pipeline(data, tmp_path / "work", tmp_path / "cache", replace(recipe, teacher=[teacher])).run(STAGES)
+
+
+def test_vectors_are_the_first_tokens_states_where_the_recipe_says_so(data: Path, tmp_path: Path) -> None:
+    recipe = toy_recipe(data)
+    pipeline(data, tmp_path / "mean", tmp_path / "cache", recipe).run(STAGES[:2])
+    pool = Pool.load(tmp_path / "mean/pool")
+    first = Teacher(
+        replace(recipe.teacher[0], pooling="first"), pool, torch.device("cpu"), tmp_path / "cache"
+    )
+    backbone = load_backbone(data / "bert")
+    ids = torch.tensor([first.text.tokenizer.encode(pool.queries[0].text).ids])
+    with torch.no_grad():
+        state = backbone(input_ids=ids).last_hidden_state[0, 0]
+    cosine = torch.nn.functional.cosine_similarity(first.query_vectors[0], state, dim=0)
+    assert cosine > 0.999
 
 
 def test_late_interaction_joins_the_similarities_with_its_weight_and_is_kept(

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own idiom
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn.attention import sdpa_kernel
@@ -110,15 +111,18 @@ def embed(
     flat: Flat,
     device: torch.device,
     *,
+    pooling: str = "mean",
     max_length: int = 256,
     micro_tokens: int = 65_536,
     progress: Progress | None = None,
 ) -> Tensor:
-    """Mean-pooled, normalized embeddings of all texts, (n, width) on the device, float32."""
+    """Normalized embeddings of all texts, (n, width) on the device, float32: "mean" or "first" states."""
     out = torch.zeros((len(flat.lengths), backbone.config.hidden_size), device=device)
     made = token_states(backbone, template, flat, device, max_length=max_length, micro_tokens=micro_tokens)
     for rows, states, mask in made:
-        pooled = (states.float() * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+        pooled = states[:, 0].float()
+        if pooling == "mean":
+            pooled = (states.float() * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
         out[rows] = F.normalize(pooled, dim=-1)
         if progress is not None:
             progress.advance(int(mask.sum()) - 2 * len(rows))
@@ -149,19 +153,51 @@ def similarities(
 
 
 class CrossTeacher(nn.Module):
-    """An encoder with a ranking head on its first token."""
+    """An encoder with a ranking head on its first token.
 
-    def __init__(self, backbone: Any, width: int) -> None:  # noqa: ANN401 - a transformers model
+    Args:
+        backbone: the encoder.
+        width: of its states.
+        separator: the token behind the query, where token types tell query and passage apart.
+    """
+
+    def __init__(self, backbone: Any, width: int, separator: int | None = None) -> None:  # noqa: ANN401 - a transformers model
         super().__init__()
         self.backbone = backbone
         self.dense = nn.Linear(width, width)
         self.head = nn.Linear(width, 1)
+        self.separator = separator
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Logits (B, 1) of pairs (B, T)."""
-        first = self.backbone(input_ids=ids, attention_mask=mask.long()).last_hidden_state[:, 0]
+        types = {}
+        if self.separator is not None:
+            ends = (ids == self.separator).long()
+            types["token_type_ids"] = ((ends.cumsum(1) - ends) > 0).long() * mask
+        first = self.backbone(input_ids=ids, attention_mask=mask.long(), **types).last_hidden_state[:, 0]
         logits: Tensor = self.head(torch.tanh(self.dense(first)))
         return logits
+
+
+def ready_cross(folder: Path, text: TeacherText, device: torch.device) -> CrossTeacher:
+    """The cross-encoder that a BERT folder holds: encoder, pooler and a classifier with one logit.
+
+    Raises:
+        ModelError: it has no such head.
+    """
+    parts = {"bert.pooler.dense": "dense", "classifier": "head"}
+    cross = CrossTeacher(load_backbone(folder), text.width, text.template.middle[0])
+    try:
+        stored = load_file(folder / "model.safetensors")
+        for name, here in parts.items():
+            wanted = {leaf: stored[f"{name}.{leaf}"] for leaf in ("weight", "bias")}
+            getattr(cross, here).load_state_dict(wanted)
+    except (OSError, KeyError, RuntimeError) as error:
+        raise ModelError(
+            f"{folder}: no ready cross-encoder of one logit ({error}); give it minutes to be trained"
+        ) from None
+    kind = torch.bfloat16 if has_bf16(device) else torch.float32
+    return cross.to(device, kind).eval()
 
 
 @torch.no_grad()

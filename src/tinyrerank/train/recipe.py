@@ -110,16 +110,17 @@ class MineRecipe:
 
 @dataclass(frozen=True, slots=True)
 class TeacherRecipe:
-    """A bi-encoder whose similarities label every list, and the cross-encoder that is fine-tuned from it.
+    """A bi-encoder whose similarities label every list, or a cross-encoder, fine-tuned from it or ready made.
 
     Attributes:
-        folder: a Hugging Face encoder folder with mean pooling.
+        folder: a Hugging Face encoder folder.
+        pooling: what its vectors are: the "mean" of the tokens' states, or the "first" one's.
         query_prefix: what stands before every query, for encoders that were trained so.
         passage_prefix: what stands before every passage.
-        weight: of its similarities in the fused teacher.
+        weight: of its similarities in the fused teacher; 0 embeds nothing (the first teacher also mines).
         late_weight: of late interaction, token by token, in the fused teacher; 0 compares none.
         cross_weight: of the cross-encoder in the fused teacher; 0 trains none.
-        minutes: training of the cross-encoder at most.
+        minutes: training of the cross-encoder at most; 0 takes the one in the folder, pooler and head.
         score_minutes: scoring of lists at most; lists left over use the similarities alone.
         tokens: tokens of a training batch.
         learning_rate: peak.
@@ -127,6 +128,7 @@ class TeacherRecipe:
     """
 
     folder: str = ""
+    pooling: str = "mean"
     query_prefix: str = ""
     passage_prefix: str = ""
     weight: float = 1.0

@@ -28,6 +28,7 @@ from tinyrerank.train.tokens import Flat
 from tinyrerank.train.tune import DevLists, dev_scores, make_dev_lists, score_lists
 
 _DOUBT_MARGIN = 0.3
+_LISTS_AT_ONCE = 1_024  # scored by a cross-encoder between two writes to the cache
 _COSINE_TEMPERATURE = 0.35
 
 
@@ -179,6 +180,8 @@ class Teaching:
         return fused, each
 
     def _train_cross(self, teacher: Teacher, lists: Lists, dev: DevLists) -> None:
+        if teacher.cross is not None:
+            return
         recipe = teacher.recipe
         folder = self.work / f"cross-{teacher.name}"
         cross = teacher.cross = CrossTeacher(load_backbone(teacher.folder), teacher.text.width).to(
@@ -222,18 +225,19 @@ class Teaching:
         (folder / "trained.partial").replace(folder / "trained.pt")
 
     def _score(self, teacher: Teacher, lists: Lists) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Logits of as many lists as the recipe's minutes allow, those of real queries first."""
+        """Logits of as many lists as the minutes allow: without a known answer first, synthetic ones last."""
         cross, builder = teacher.cross, teacher.builder()
         assert cross is not None  # noqa: S101 - set by _train_cross
         store, query_keys, passage_keys = teacher.cross_store()
-        synthetic = np.array([self.pool.queries[i].source.startswith("synthetic") for i in lists.query])
-        order = np.random.default_rng(self.recipe.seed).permutation(len(lists.query))
-        order = order[np.argsort(synthetic[order], kind="stable")]
+        queries = [self.pool.queries[i] for i in lists.query]
+        place = np.array([2 if q.source.startswith("synthetic") else bool(q.positives) for q in queries])
+        order = np.random.default_rng(self.recipe.seed).permutation(len(queries))
+        order = order[np.argsort(place[order], kind="stable")]
         logits = np.zeros(lists.candidate.shape, dtype=np.float32)
         progress = Progress(len(order), "lists", name=f"{teacher.name} scores")
         stop_at = time.monotonic() + 60 * teacher.recipe.score_minutes
         done = 0
-        for rows in np.array_split(order, max(1, len(order) // 4096)):
+        for rows in np.array_split(order, max(1, len(order) // _LISTS_AT_ONCE)):
             candidate = lists.candidate[rows]
             real = candidate >= 0
             query, passage = np.broadcast_to(lists.query[rows][:, None], real.shape)[real], candidate[real]
@@ -247,7 +251,9 @@ class Teaching:
                 texts = (
                     torch.from_numpy(x[pairs].astype(np.int64)).to(self.device) for x in (query, passage)
                 )
-                found = score_pairs(cross, builder, *texts, micro_tokens=65_536, device=self.device)
+                found = score_pairs(
+                    cross, builder, *texts, micro_tokens=teacher.micro_tokens, device=self.device
+                )
                 return found.cpu().numpy()[:, None]
 
             part = np.zeros(candidate.shape, dtype=np.float32)

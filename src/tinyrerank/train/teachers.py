@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,14 @@ from torch import Tensor
 
 from tinyrerank.progress import Progress
 from tinyrerank.train.cache import Cache, digest_rows, identity, identity_of, pair_digests
-from tinyrerank.train.encoders import CrossTeacher, TeacherText, embed, load_backbone, similarities
+from tinyrerank.train.encoders import (
+    CrossTeacher,
+    TeacherText,
+    embed,
+    load_backbone,
+    ready_cross,
+    similarities,
+)
 from tinyrerank.train.late import late_interaction
 from tinyrerank.train.pool import Pool
 from tinyrerank.train.recipe import TeacherRecipe
@@ -22,7 +30,7 @@ _PAIR_CHUNK = 262_144  # pairs compared between two: every time the queries are 
 
 
 class Teacher:
-    """One teacher folder: embeddings of the pool, late interaction, and the cross-encoder once it is trained.
+    """One teacher folder: embeddings of the pool, late interaction, and the cross-encoder.
 
     Args:
         recipe: which folder, and how it is used.
@@ -38,9 +46,18 @@ class Teacher:
         self.text = TeacherText(self.folder)
         self.micro_tokens = 65_536 if device.type == "cuda" else 4_096
         self.queries, self.passages = self.encode([q.text for q in pool.queries], pool.passages)
-        self.query_vectors = self.embed(self.queries)
-        self.passage_vectors = self.embed(self.passages)
-        self.cross: CrossTeacher | None = None
+        ready = recipe.cross_weight and not recipe.minutes
+        self.cross: CrossTeacher | None = ready_cross(self.folder, self.text, device) if ready else None
+
+    @cached_property
+    def query_vectors(self) -> Tensor:
+        """Of the pool's queries, (n, width)."""
+        return self.embed(self.queries)
+
+    @cached_property
+    def passage_vectors(self) -> Tensor:
+        """Of the pool's passages, (m, width)."""
+        return self.embed(self.passages)
 
     def encode(self, queries: list[str], passages: list[str]) -> tuple[Flat, Flat]:
         """Ids of both in its own tokens, behind its prefixes."""
@@ -53,7 +70,7 @@ class Teacher:
     def embed(self, flat: Flat) -> Tensor:
         """Unit vectors of texts, (n, width) on the device, from the cache where they are there."""
         longest = self.recipe.max_length
-        name = identity(self.folder, kind="mean pooling", max_length=longest)
+        name = identity(self.folder, kind=f"{self.recipe.pooling} pooling", max_length=longest)
         store = Cache(self.cache, name, self.text.width, np.float16)
         keys = digest_rows(flat.ids, flat.offsets, longest - 2)
         missing = ~store.find(keys)[0]
@@ -67,6 +84,7 @@ class Teacher:
                 self.text.template,
                 flat.take(rows),
                 self.device,
+                pooling=self.recipe.pooling,
                 max_length=longest,
                 micro_tokens=self.micro_tokens,
                 progress=progress,
@@ -89,7 +107,7 @@ class Teacher:
         queries: Flat | None = None,
         passages: Flat | None = None,
     ) -> dict[str, tuple[float, NDArray[np.float32]]]:
-        """Weights and scores (L, K) of lists, without any training: cosines, and late interaction if wanted.
+        """Weights and scores (L, K) of lists, without any training: cosines and late interaction, as wanted.
 
         Args:
             query: of each list, (L,).
@@ -97,12 +115,14 @@ class Teacher:
             queries: other texts than the pool's that ``query`` counts.
             passages: other texts than the pool's that ``candidate`` counts.
         """
-        vectors = (
-            self.query_vectors if queries is None else self.embed(queries),
-            self.passage_vectors if passages is None else self.embed(passages),
-        )
-        cosines = similarities(*vectors, candidate, query)
-        found = {f"{self.name} cosine": (self.recipe.weight, cosines)}
+        found: dict[str, tuple[float, NDArray[np.float32]]] = {}
+        if self.recipe.weight:
+            vectors = (
+                self.query_vectors if queries is None else self.embed(queries),
+                self.passage_vectors if passages is None else self.embed(passages),
+            )
+            cosines = similarities(*vectors, candidate, query)
+            found[f"{self.name} cosine"] = (self.recipe.weight, cosines)
         if self.recipe.late_weight:
             late = self._late(query, candidate, queries or self.queries, passages or self.passages)
             found[f"{self.name} late interaction"] = (self.recipe.late_weight, late)

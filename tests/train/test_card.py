@@ -59,6 +59,19 @@ def test_a_run_that_goes_on_from_another_tells_of_both() -> None:
     assert card.endswith("A word on the first run.\n")
 
 
+def test_the_card_says_what_every_teacher_was_asked_for() -> None:
+    ready = TeacherRecipe(folder="ms-marco-MiniLM-L-12-v2", weight=0.0, cross_weight=0.4, minutes=0.0)
+    late = TeacherRecipe(folder="bge-small-en-v1.5", weight=0.0, late_weight=0.8)
+    both, made = TeacherRecipe(folder="mini", late_weight=0.8), TeacherRecipe(folder="net", cross_weight=1.4)
+    card = " ".join(model_card(manifest(Recipe(teacher=[ready, late, both, made]), ["boolq"])).split())
+    assert (
+        "labelled by the cross-encoder ms-marco-MiniLM-L-12-v2 and late interaction over bge-small-en-v1.5's"
+        " tokens and the similarities of mini (and late interaction over its tokens) and the similarities of"
+        " net and a cross-encoder from it" in card
+    )
+    assert "ms-marco-MiniLM-L-12-v2 (Apache-2.0), bge-small-en-v1.5 (MIT), mini (see its own card)" in card
+
+
 def test_a_run_on_its_own_has_three_steps() -> None:
     alone = manifest(Recipe(teacher=[TeacherRecipe(folder="big")]), ["boolq"])
     alone["stages"]["hidden"] = {"seconds": 120}

@@ -33,6 +33,8 @@ _TEACHERS = {
     "all-MiniLM-L6-v2": "Apache-2.0",
     "all-mpnet-base-v2": "Apache-2.0",
     "multilingual-e5-small": "MIT",
+    "bge-small-en-v1.5": "MIT",
+    "ms-marco-MiniLM-L-12-v2": "Apache-2.0",
 }
 
 _HEAD = """\
@@ -136,16 +138,25 @@ def _goes(manifest: dict[str, Any]) -> list[dict[str, Any]]:
     return [*(_goes(start) if start else []), manifest]
 
 
+def _opinions(teacher: dict[str, Any]) -> str:
+    """What a teacher was asked for."""
+    name = teacher["folder"]
+    if teacher["cross_weight"] and not teacher["minutes"]:
+        return f"the cross-encoder {name}"
+    late = bool(teacher.get("late_weight"))
+    said = f"the similarities of {name}" if teacher["weight"] else f"late interaction over {name}'s tokens"
+    return (
+        said
+        + (" (and late interaction over its tokens)" if late and teacher["weight"] else "")
+        + (" and a cross-encoder from it" if teacher["cross_weight"] else "")
+    )
+
+
 def _steps(manifest: dict[str, Any]) -> list[str]:
     """What one run did, a sentence a stage."""
     recipe, stages = manifest["recipe"], manifest["stages"]
     start, rounds = recipe["warm_start"], recipe["rank"]
-    teachers = " and ".join(
-        f"the similarities of {t['folder']}"
-        + (" (and late interaction over its tokens)" if t.get("late_weight") else "")
-        + (" and a cross-encoder from it" if t["cross_weight"] else "")
-        for t in recipe["teacher"]
-    )
+    teachers = " and ".join(_opinions(t) for t in recipe["teacher"])
     bm25 = recipe["mine"]["bm25_weight"]
     losses = ", ".join(f"{name} x {weight:g}" for name, weight in rounds[0]["losses"].items())
     longest = max(r["max_length"] for r in rounds)

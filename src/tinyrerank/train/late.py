@@ -16,13 +16,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own idiom
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from tinyrerank.progress import Progress
 from tinyrerank.train.encoders import token_states
 from tinyrerank.train.tokens import Flat, Template
-
-_PAIRS_AT_ONCE = 256
 
 
 @torch.no_grad()
@@ -71,18 +68,12 @@ def late_interaction(
     bounds = np.searchsorted(passage[by_passage], np.arange(len(named) + 1))
     scores = np.zeros(len(query), dtype=np.float32)
     for rows, unit, mask in read(passages.take(named)):
-        mine = [by_passage[bounds[row] : bounds[row + 1]] for row in rows.tolist()]
-        places = np.repeat(np.arange(len(mine)), list(map(len, mine)))
-        numbers = np.concatenate(mine)
-        for start in range(0, len(numbers), _PAIRS_AT_ONCE):
-            part = numbers[start : start + _PAIRS_AT_ONCE]
-            place = torch.from_numpy(places[start : start + _PAIRS_AT_ONCE]).to(device)
-            asking = [kept[n] for n in query[part]]
-            cosines = pad_sequence(asking, batch_first=True) @ unit[place].mT  # (pairs, T query, T passage)
-            best = cosines.masked_fill(~mask[place][:, None, :], -1).amax(2).float()
-            n_tokens = torch.tensor(list(map(len, asking)), device=device)
-            real = torch.arange(best.shape[1], device=device) < n_tokens[:, None]
-            scores[part] = ((best * real).sum(1) / n_tokens).cpu().numpy()
+        for row, state, n in zip(rows.tolist(), unit, mask.sum(1).tolist(), strict=True):
+            mine = by_passage[bounds[row] : bounds[row + 1]]
+            asking = [kept[number] for number in query[mine]]
+            best = (torch.cat(asking) @ state[:n].T).amax(1).float()  # of every token of every query
+            means = [part.mean() for part in best.split(list(map(len, asking)))]
+            scores[mine] = torch.stack(means).cpu().numpy()
         if progress is not None:
-            progress.advance(len(numbers))
+            progress.advance(int((bounds[rows.cpu() + 1] - bounds[rows.cpu()]).sum()))
     return scores

@@ -90,6 +90,29 @@ def test_a_long_query_is_read_in_even_parts_that_lose_nothing(query: str, window
     assert reader.costs(pair) == (sum(inputs),)
 
 
+@settings(deadline=None)
+@given(
+    WORDS.map(" ".join),
+    WORDS.map(lambda words: " ".join(words[:12])),
+    st.fixed_dictionaries(
+        {"policy": st.sampled_from(["truncate", "window"]), "overlap_tokens": st.integers(0, 20)},
+        optional={
+            "max_document_tokens": st.integers(1, 60),
+            "max_query_tokens": st.integers(1, 12),
+            "max_windows": st.integers(1, 4),
+            "query_window": st.integers(1, 12),
+        },
+    ),
+)
+def test_what_will_be_read_is_foretold_by_the_number_of_tokens(
+    text: str, query: str, limits: dict[str, Any]
+) -> None:
+    reader = PairEncoder(TINY, max_length=80, **limits)
+    [pair] = reader.encode([(query, text)])
+    n_query, n_text = (len(TINY.encode([part])[0].ids) for part in (query, text))
+    assert reader.reads(n_query, n_text) == sum(reader.costs(pair))
+
+
 def test_parts_of_a_query_leave_more_room_for_the_document() -> None:
     query, text = "the moon " * 4, "the sea " * 30
     whole, parts = (encoder(query_window=window).encode([(query, text)])[0] for window in (0, 4))

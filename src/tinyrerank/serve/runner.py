@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -24,7 +24,6 @@ from tinyrerank.text.pairs import EncodedPair, PairEncoder
 _CHUNK_PAIRS = 64
 _CHUNK_CHARS = 200_000
 _LONG_CHARS = 1_000_000
-_SPECIALS = 4
 _TOKENIZING_COST = 1 / 32
 _PROOF_S, _BUSY_PROOF_S = 1.0, 60.0
 _LATE = Problem("deadline", "not scored: the deadline came first")
@@ -141,7 +140,7 @@ class Runner:
         """
         encoder = self._encoder(request.reading)
         wanted = [(i, pair) for i, pair in enumerate(request.pairs) if not isinstance(pair, Problem)]
-        estimate = self._estimate(wanted, request.reading)
+        estimate = self._estimate((pair for _, pair in wanted), encoder)
         ticket = Ticket(self.admission, client, 0) if privileged else self.admission.admit(client, estimate)
         most = self.admission.max_request_tokens
         job = Job(len(request.pairs), ticket, estimate, most, keep=not privileged)
@@ -179,25 +178,21 @@ class Runner:
             side=reading.side,
         )
 
-    def _estimate(self, pairs: Sequence[tuple[int, tuple[str, str]]], reading: Reading) -> int:
+    def _estimate(self, pairs: Iterable[tuple[str, str]], encoder: PairEncoder) -> int:
         """Tokens that pairs should have, by their characters; the truth replaces it after tokenization.
 
         What is tokenized without being computed has its price, too: a text may be long and be cut.
         """
-        reranker = self.model.reranker
-        windows = (reading.policy or reranker.policy) == "window"
-        limit = math.inf if windows else reading.max_length or reranker.max_length
-        per_char = 1.0 / self._chars_per_token
-        part = reranker.query_window
+        total = 0.0
+        for query, text in pairs:
+            n_query, n_text = self._tokens(query), self._tokens(text)
+            computed = encoder.reads(n_query, n_text)
+            total += computed + max(0, n_query + n_text - computed) * _TOKENIZING_COST
+        return int(total)
 
-        def tokens(query: str, text: str) -> float:
-            n_query = len(query) * per_char
-            n_parts = max(1, math.ceil(n_query / part)) if part else 1
-            return n_query + n_parts * (len(text) * per_char + _SPECIALS)
-
-        lengths = [tokens(query, text) for _, (query, text) in pairs]
-        computed = sum(min(limit, tokens) for tokens in lengths)
-        return int(computed + (sum(lengths) - computed) * _TOKENIZING_COST)
+    def _tokens(self, text: str) -> int:
+        """Tokens that a text should have."""
+        return math.ceil(len(text) / self._chars_per_token)
 
     async def _feed(
         self,
@@ -210,7 +205,7 @@ class Runner:
         """Look pairs up, encode and queue what nobody has computed, a chunk at a time."""
         for chunk in _chunks(wanted):
             await job.room()
-            estimate = self._estimate(chunk, reading)
+            estimate = self._estimate((pair for _, pair in chunk), encoder)
             keys = pair_keys(self.model.name, reading, (pair for _, pair in chunk))
             new: list[tuple[Item, int, tuple[str, str]]] = []
             for key, (position, pair) in zip(keys, chunk, strict=True):
@@ -254,7 +249,8 @@ class Runner:
         now = time.perf_counter()
         job.tokenize_s += now - start
         ready: list[Item] = []
-        for (item, _, _), pair in zip(new, encoded, strict=True):
+        read: list[tuple[str, str]] = []
+        for (item, _, texts), pair in zip(new, encoded, strict=True):
             if isinstance(pair, Exception):
                 self._flights.pop(item.key, None)
                 for waiter, position in item.waiters:
@@ -263,7 +259,8 @@ class Runner:
             item.pair = pair
             item.costs = encoder.costs(pair)
             ready.append(item)
-        self._learn(pairs, sum(item.tokens for item in ready))
+            read.append(texts)
+        self._learn(read, encoder, sum(item.tokens for item in ready))
         for item in ready:
             if item.owner is not job:
                 item.owner.queued(item.tokens)
@@ -284,11 +281,11 @@ class Runner:
         item.owner = job
         job.queued(item.tokens)
 
-    def _learn(self, pairs: Sequence[tuple[str, str]], tokens: int) -> None:
-        """Keep track of how many characters a token has here."""
-        chars = sum(len(query) + len(text) for query, text in pairs)
-        if tokens > 200 and chars:
-            measured = min(8.0, max(0.5, chars / tokens))
+    def _learn(self, pairs: Sequence[tuple[str, str]], encoder: PairEncoder, tokens: int) -> None:
+        """Keep track of how many characters a token has here: as many as would have foretold the truth."""
+        if tokens > 200:
+            foretold = sum(encoder.reads(self._tokens(query), self._tokens(text)) for query, text in pairs)
+            measured = min(8.0, max(0.5, self._chars_per_token * foretold / tokens))
             self._chars_per_token += 0.05 * (measured - self._chars_per_token)
 
     def _deliver_soon(self, batch: Batch) -> None:

@@ -199,6 +199,23 @@ class PairEncoder:
         head, tail = pair.head, len(self._tokenizer.template.after)
         return tuple(head.tokens + len(head.parts) * (len(piece) + tail) for piece in pair.pieces)
 
+    def reads(self, n_query: int, n_document: int) -> int:
+        """Tokens that the engine will read of a pair whose query and document have so many.
+
+        The sum of :meth:`costs`, foretold; what ``refuse`` refuses counts as if it were cut.
+        """
+        if self._max_query_tokens is not None:
+            n_query = min(n_query, self._max_query_tokens)
+        n_parts = self._parts(n_query)
+        room = max(1, self._max_length - -(-n_query // n_parts) - self._specials)
+        if self._max_document_tokens is not None:
+            n_document = min(n_document, self._max_document_tokens)
+        ranges = [(0, min(n_document, room))]
+        if self._policy == "window":
+            ranges = windows(n_document, room, self._overlap)[: self._max_windows]
+        read = sum(end - start for start, end in ranges)
+        return len(ranges) * (n_query + n_parts * self._specials) + n_parts * read
+
     def head(self, query: str) -> QueryHead:
         """Encode a query, or recall it.
 
@@ -273,7 +290,7 @@ class PairEncoder:
                 limit=self._max_length,
             )
         template = self._tokenizer.template
-        n_parts = -(-n_tokens // self._query_window) if self._query_window and n_tokens else 1
+        n_parts = self._parts(n_tokens)
         ends = [n_tokens * part // n_parts for part in range(n_parts + 1)]
         parts = tuple(
             np.array([*template.before, *query.ids[start:end], *template.between], dtype=np.int32)
@@ -281,6 +298,10 @@ class PairEncoder:
         )
         longest = max(end - start for start, end in pairwise(ends))
         return QueryHead(parts, self._max_length - longest - self._specials, len(query) - n_tokens)
+
+    def _parts(self, n_query: int) -> int:
+        """In how many parts a query of so many tokens is read."""
+        return -(-n_query // self._query_window) if self._query_window and n_query else 1
 
     def _pair(self, head: QueryHead, text: str, document: Encoding | Tokens, index: int) -> EncodedPair:
         n_tokens = len(document)

@@ -1,0 +1,78 @@
+"""A BERT in int8 ONNX becomes an encoder folder that teachers can be loaded from."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+from toy import BERT, write_bert
+
+torch = pytest.importorskip("torch", reason="training needs the train extra")
+pytest.importorskip("transformers", reason="teachers need the train extra")
+onnx = pytest.importorskip("onnx", reason="the package's files are ONNX")
+
+from onnx import helper, numpy_helper  # noqa: E402
+from safetensors.numpy import load_file  # noqa: E402
+
+from tinyrerank.train.encoders import TeacherText, embed, load_backbone  # noqa: E402
+
+SCRIPT = Path(__file__).parents[2] / "recipes/tiny-en/unpack_onnx.py"
+
+
+def quantized(values: np.ndarray, kind: type[np.integer], columns: bool) -> tuple[np.ndarray, ...]:
+    """Eight-bit values, scale and zero point: of the whole tensor, or one a column."""
+    info, axis = np.iinfo(kind), 0 if columns else None
+    low, high = values.min(axis=axis), values.max(axis=axis)
+    scale = ((high - low) / 255).astype(np.float32)
+    zero = np.round(info.min - low / scale).clip(info.min, info.max).astype(kind)
+    whole = np.round(values / scale + zero.astype(np.float32)).clip(info.min, info.max).astype(kind)
+    return whole, scale, zero
+
+
+def onnx_folder(folder: Path, tensors: dict[str, np.ndarray], columns: bool) -> None:
+    """The tensors as exporters write them: matrices are (in, out) and have names that say nothing."""
+    nodes, stored = [], []
+
+    def keep(base: str, values: np.ndarray, kind: type[np.integer], columns: bool) -> str:
+        parts = zip(("quantized", "scale", "zero_point"), quantized(values, kind, columns), strict=True)
+        stored.extend(numpy_helper.from_array(part, f"{base}_{name}") for name, part in parts)
+        return f"{base}_quantized"
+
+    for number, (name, values) in enumerate(tensors.items()):
+        module = name.removesuffix(".weight").replace(".", "/")
+        if name.endswith("_embeddings.weight"):
+            inputs = [keep(name, values, np.uint8, False), "ids"]
+            nodes.append(helper.make_node("Gather", inputs, [f"out{number}"], name=f"/{module}/Gather"))
+        elif values.ndim == 2:
+            inputs = ["x", keep(f"onnx::MatMul_{number}", values.T, np.int8, columns)]
+            nodes.append(
+                helper.make_node("MatMulInteger", inputs, [f"out{number}"], name=f"/{module}/MatMul_quant")
+            )
+        else:
+            stored.append(numpy_helper.from_array(values, name))
+    folder.mkdir()
+    onnx.save(helper.make_model(helper.make_graph(nodes, "bert", [], [], stored)), str(folder / "model.onnx"))
+
+
+@pytest.mark.parametrize("columns", [False, True])
+def test_weights_come_out_as_near_as_eight_bits_allow(tmp_path: Path, columns: bool) -> None:
+    tensors = write_bert(tmp_path / "bert")
+    onnx_folder(tmp_path / "onnx", tensors, columns)
+    (tmp_path / "onnx/tokenizer.json").write_bytes((tmp_path / "bert/tokenizer.json").read_bytes())
+    script = runpy.run_path(str(SCRIPT))
+    script["unpack"].__globals__["_HEADS"] = BERT["heads"]
+    script["unpack"](tmp_path / "onnx", tmp_path / "out")
+    found = load_file(tmp_path / "out/model.safetensors")
+    assert found.keys() == {name for name in tensors if name.endswith((".weight", ".bias"))}
+    for name, values in found.items():
+        step = (tensors[name].max() - tensors[name].min()) / 255
+        np.testing.assert_allclose(values, tensors[name], atol=0.51 * step)
+
+    text = TeacherText(tmp_path / "out")
+    vectors = [
+        embed(load_backbone(tmp_path / folder), text.template, text.encode(["number 7"]), torch.device("cpu"))
+        for folder in ("bert", "out")
+    ]
+    assert float((vectors[0] * vectors[1]).sum()) > 0.99

@@ -33,7 +33,8 @@ def quantized(values: np.ndarray, kind: type[np.integer], columns: bool) -> tupl
 
 def onnx_folder(folder: Path, tensors: dict[str, np.ndarray], columns: bool) -> None:
     """The tensors as exporters write them: matrices are (in, out) and have names that say nothing."""
-    nodes, stored = [], []
+    nodes: list[onnx.NodeProto] = []
+    stored: list[onnx.TensorProto] = []
 
     def keep(base: str, values: np.ndarray, kind: type[np.integer], columns: bool) -> str:
         parts = zip(("quantized", "scale", "zero_point"), quantized(values, kind, columns), strict=True)

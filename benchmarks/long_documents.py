@@ -160,7 +160,7 @@ def page(results: dict[str, Any]) -> str:
     titles = ["read whole", *(f"in windows of {n}" for n in results["settings"]["windows"])]
     lines = [
         f"| tokens of the document | {' | '.join(titles)} | p |",
-        "| --:" * (len(names) + 2) + " |",
+        "| --: |" + " --: |" * (1 + len(names)),
     ]
     for length in (0, *results["settings"]["tokens"]):
         cells = [f"{mean(results, f'{length} {mode}'):.3f}" for mode in names]
@@ -181,7 +181,7 @@ def report(results: dict[str, Any]) -> str:
     ]
     for mode in names:
         lines += ["", f"## {mode}", "", f"| tokens | NDCG@10 | change | p | seconds | {' | '.join(PLACES)} |"]
-        lines.append("| --:" * (5 + len(PLACES)) + " |")
+        lines.append("| --: |" + " --: |" * (4 + len(PLACES)))
         for length in lengths:
             value = mean(results, f"{length} {mode}")
             cells = [

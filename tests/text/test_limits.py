@@ -113,6 +113,11 @@ def test_what_will_be_read_is_foretold_by_the_number_of_tokens(
     assert reader.reads(n_query, n_text) == sum(reader.costs(pair))
 
 
+def test_a_query_without_room_foretells_no_more_than_itself() -> None:
+    reader = PairEncoder(TINY, max_length=24, policy="window")
+    assert reader.reads(1_000, 1_000_000) == 1_000
+
+
 def test_parts_of_a_query_leave_more_room_for_the_document() -> None:
     query, text = "the moon " * 4, "the sea " * 30
     whole, parts = (encoder(query_window=window).encode([(query, text)])[0] for window in (0, 4))

@@ -202,12 +202,15 @@ class PairEncoder:
     def reads(self, n_query: int, n_document: int) -> int:
         """Tokens that the engine will read of a pair whose query and document have so many.
 
-        The sum of :meth:`costs`, foretold; what ``refuse`` refuses counts as if it were cut.
+        The sum of :meth:`costs`, foretold. What ``refuse`` refuses counts as if it were cut, and a query that
+        leaves no room for a document counts alone.
         """
         if self._max_query_tokens is not None:
             n_query = min(n_query, self._max_query_tokens)
         n_parts = self._parts(n_query)
-        room = max(1, self._max_length - -(-n_query // n_parts) - self._specials)
+        room = self._max_length - -(-n_query // n_parts) - self._specials
+        if room < 1:
+            return n_query
         if self._max_document_tokens is not None:
             n_document = min(n_document, self._max_document_tokens)
         ranges = [(0, min(n_document, room))]

@@ -113,6 +113,15 @@ def test_what_will_be_read_is_foretold_by_the_number_of_tokens(
     assert reader.reads(n_query, n_text) == sum(reader.costs(pair))
 
 
+def test_a_query_longer_than_a_window_is_read_in_parts_that_fit() -> None:
+    query, text = "the moon " * 30, "the sea " * 30
+    [pair] = encoder(policy="window", query_window=8).encode([(query, text)])
+    assert len(pair.head.parts) == 8
+    assert max(len(pack.ids) for pack in encoder(query_window=8).pack([pair], max_tokens=1)) <= 24
+    with pytest.raises(TooLongError, match=r"tokens, read in 3 parts; .* needs 25"):
+        encoder(query_window=20).encode([(query, text)])
+
+
 def test_a_query_without_room_foretells_no_more_than_itself() -> None:
     reader = PairEncoder(TINY, max_length=24, policy="window")
     assert reader.reads(1_000, 1_000_000) == 1_000

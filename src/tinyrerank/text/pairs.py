@@ -282,10 +282,12 @@ class PairEncoder:
         n_tokens = len(query)
         if self._max_query_tokens is not None:
             n_tokens = min(n_tokens, self._max_query_tokens)
-        needed = n_tokens + self._specials + 1
+        n_parts = self._parts(n_tokens)
+        needed = -(-n_tokens // n_parts) + self._specials + 1
         if needed > self._max_length:
+            split = f", read in {n_parts} parts" if n_parts > 1 else ""
             raise TooLongError(
-                f"the query has {n_tokens} tokens; with {self._specials} special tokens and one of a"
+                f"the query has {n_tokens} tokens{split}; with {self._specials} special tokens and one of a"
                 f" document it needs {needed}, but max_length is {self._max_length}: shorten the query or"
                 " raise max_length",
                 index=None,
@@ -293,7 +295,6 @@ class PairEncoder:
                 limit=self._max_length,
             )
         template = self._tokenizer.template
-        n_parts = self._parts(n_tokens)
         ends = [n_tokens * part // n_parts for part in range(n_parts + 1)]
         parts = tuple(
             np.array([*template.before, *query.ids[start:end], *template.between], dtype=np.int32)

@@ -204,6 +204,13 @@ def test_a_folder_without_a_head_is_no_ready_cross_encoder(data: Path, tmp_path:
         pipeline(data, tmp_path / "work", tmp_path / "cache", replace(recipe, teacher=[teacher])).run(STAGES)
 
 
+def test_another_pooling_is_refused(data: Path, tmp_path: Path) -> None:
+    recipe = toy_recipe(data)
+    teacher = replace(recipe.teacher[0], pooling="max")
+    with pytest.raises(DataError, match="pooling is 'max'; known: mean, first"):
+        pipeline(data, tmp_path / "work", tmp_path / "cache", replace(recipe, teacher=[teacher])).run(STAGES)
+
+
 def test_vectors_are_the_first_tokens_states_where_the_recipe_says_so(data: Path, tmp_path: Path) -> None:
     recipe = toy_recipe(data)
     pipeline(data, tmp_path / "mean", tmp_path / "cache", recipe).run(STAGES[:2])

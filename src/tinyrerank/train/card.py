@@ -141,15 +141,17 @@ def _goes(manifest: dict[str, Any]) -> list[dict[str, Any]]:
 def _opinions(teacher: dict[str, Any]) -> str:
     """What a teacher was asked for."""
     name = teacher["folder"]
-    if teacher["cross_weight"] and not teacher["minutes"]:
-        return f"the cross-encoder {name}"
-    late = bool(teacher.get("late_weight"))
-    said = f"the similarities of {name}" if teacher["weight"] else f"late interaction over {name}'s tokens"
-    return (
-        said
-        + (" (and late interaction over its tokens)" if late and teacher["weight"] else "")
-        + (" and a cross-encoder from it" if teacher["cross_weight"] else "")
-    )
+    said, late = [], teacher.get("late_weight")
+    if teacher["weight"]:
+        said.append(
+            f"the similarities of {name}" + (" (and late interaction over its tokens)" if late else "")
+        )
+    elif late:
+        said.append(f"late interaction over {name}'s tokens")
+    if teacher["cross_weight"]:
+        trained = f"a cross-encoder from {'it' if said else name}"
+        said.append(trained if teacher["minutes"] else f"the cross-encoder {name}")
+    return " and ".join(said)
 
 
 def _steps(manifest: dict[str, Any]) -> list[str]:

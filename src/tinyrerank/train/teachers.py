@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tinyrerank.errors import DataError
 from tinyrerank.progress import Progress
 from tinyrerank.train.cache import Cache, digest_rows, identity, identity_of, pair_digests
 from tinyrerank.train.encoders import (
@@ -40,6 +41,8 @@ class Teacher:
     """
 
     def __init__(self, recipe: TeacherRecipe, pool: Pool, device: torch.device, cache: Path) -> None:
+        if recipe.pooling not in ("mean", "first"):
+            raise DataError(f"{recipe.folder}: pooling is {recipe.pooling!r}; known: mean, first")
         self.recipe, self.device, self.cache = recipe, device, cache
         self.folder = Path(recipe.folder)
         self.name = self.folder.name

@@ -14,6 +14,7 @@ import argparse
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -55,7 +56,7 @@ def unpack(source: Path, out: Path) -> None:
     prefix = "bert." if "bert.embeddings.word_embeddings.weight" in tensors else ""
     vocabulary, width = tensors[f"{prefix}embeddings.word_embeddings.weight"].shape
     layer = f"{prefix}encoder.layer."
-    config = {
+    config: dict[str, Any] = {
         "model_type": "bert",
         "hidden_size": width,
         "num_hidden_layers": len({name.split(layer)[1].split(".")[0] for name in tensors if layer in name}),
@@ -68,6 +69,11 @@ def unpack(source: Path, out: Path) -> None:
         "hidden_act": "gelu",
         "pad_token_id": 0,
     }
+    if "classifier.weight" in tensors:
+        labels = [f"LABEL_{n}" for n in range(len(tensors["classifier.weight"]))]
+        config["architectures"] = ["BertForSequenceClassification"]
+        config["id2label"] = dict(enumerate(labels))
+        config["label2id"] = {label: n for n, label in enumerate(labels)}
     out.mkdir(parents=True, exist_ok=True)
     save_file(tensors, str(out / "model.safetensors"), metadata={"format": "pt"})
     shutil.copyfile(source / "tokenizer.json", out / "tokenizer.json")

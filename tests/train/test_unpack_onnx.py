@@ -78,3 +78,25 @@ def test_weights_come_out_as_near_as_eight_bits_allow(tmp_path: Path, columns: b
         for folder in ("bert", "out")
     ]
     assert float((vectors[0] * vectors[1]).sum()) > 0.99
+
+
+def test_a_cross_encoder_comes_out_as_one(tmp_path: Path) -> None:
+    from transformers import AutoModelForSequenceClassification
+
+    width = BERT["hidden"]
+    rng = np.random.default_rng(0)
+    tensors = {f"bert.{name}": values for name, values in write_bert(tmp_path / "bert").items()}
+    tensors |= {
+        "bert.pooler.dense.weight": rng.normal(size=(width, width)).astype(np.float32),
+        "bert.pooler.dense.bias": np.zeros(width, np.float32),
+        "classifier.weight": rng.normal(size=(1, width)).astype(np.float32),
+        "classifier.bias": np.ones(1, np.float32),
+    }
+    onnx_folder(tmp_path / "onnx", tensors, columns=False)
+    (tmp_path / "onnx/tokenizer.json").write_bytes((tmp_path / "bert/tokenizer.json").read_bytes())
+    script = runpy.run_path(str(SCRIPT))
+    script["unpack"].__globals__["_HEADS"] = BERT["heads"]
+    script["unpack"](tmp_path / "onnx", tmp_path / "out")
+    model = AutoModelForSequenceClassification.from_pretrained(str(tmp_path / "out"), local_files_only=True)
+    assert model.config.num_labels == 1
+    np.testing.assert_array_equal(model.classifier.bias.detach(), [1.0])

@@ -35,6 +35,14 @@ def empty_working_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Pat
     return tmp_path
 
 
+def test_the_model_in_the_package_has_a_name_that_a_folder_may_take(empty_working_folder: Path) -> None:
+    assert resolve_model(None) == resolve_model("tiny-en") == default_folder()
+    with pytest.raises(InputError, match="revision 'main' is for hub models"):
+        resolve_model("tiny-en", revision="main")
+    (empty_working_folder / "tiny-en").mkdir()
+    assert resolve_model("tiny-en") == Path("tiny-en")
+
+
 def test_a_hub_name_fetches_three_files_and_no_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     hub = StandIn(tmp_path)
     monkeypatch.setitem(sys.modules, "huggingface_hub", hub)

@@ -38,8 +38,8 @@ class Reranker:
     Any number of threads may use one reranker at the same time.
 
     Args:
-        model: None for the model that the package carries, the path of a model folder, or ``owner/name`` on
-            the Hugging Face hub (extra ``hub``).
+        model: None or "tiny-en" for the model that the package carries, the path of a model folder, or
+            ``owner/name`` on the Hugging Face hub (extra ``hub``).
         engine: ``auto`` for the best engine here, the name of one, or a ready engine, which stays the
             caller's to close.
         max_length: tokens allowed in a model input (query, document and specials); None for the model's own

@@ -9,6 +9,8 @@ from tinyrerank.errors import InputError, MissingExtraError, ModelError
 
 #: All that is ever fetched: no code, no pickles.
 HUB_FILES = ("config.json", "tokenizer.json", "model.safetensors")
+#: Name of the model that the package carries.
+DEFAULT_MODEL = "tiny-en"
 _REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
 
 
@@ -18,7 +20,7 @@ def default_folder() -> Path:
     Raises:
         ModelError: this installation has none.
     """
-    folder = Path(__file__).resolve().parents[1] / "weights" / "tiny-en"
+    folder = Path(__file__).resolve().parents[1] / "weights" / DEFAULT_MODEL
     missing = [name for name in HUB_FILES if not (folder / name).is_file()]
     if missing:
         raise ModelError(
@@ -32,8 +34,8 @@ def resolve_model(model: str | Path | None, *, revision: str | None = None) -> P
     """The folder of a model.
 
     Args:
-        model: None for the default, the path of a folder, or ``owner/name`` on the hub. A folder wins over a
-            hub name that is spelled alike.
+        model: None or "tiny-en" for the model in the package, the path of a folder, or ``owner/name`` on the
+            hub. A folder wins over a name that is spelled alike.
         revision: branch, tag or commit of a hub model; a commit pins it.
 
     Raises:
@@ -52,10 +54,13 @@ def resolve_model(model: str | Path | None, *, revision: str | None = None) -> P
         raise InputError(
             f"revision {revision!r} is for hub models, but the model is {model or 'the default'}"
         )
-    if model is None:
+    if model is None or (model == DEFAULT_MODEL and not is_folder):
         return default_folder()
     if not is_folder:
-        raise ModelError(f"{model}: no such folder; give a model folder, 'owner/name' on the hub, or nothing")
+        raise ModelError(
+            f"{model}: no such folder; give a model folder, 'owner/name' on the hub, or {DEFAULT_MODEL!r} for"
+            " the model in the package"
+        )
     return Path(model)
 
 

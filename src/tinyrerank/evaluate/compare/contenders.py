@@ -20,12 +20,11 @@ from typing import Any, Literal, Self
 from tinyrerank.errors import InputError, ModelError
 from tinyrerank.evaluate.results import FIRST_STAGE
 from tinyrerank.evaluate.runner import System, hash_model, reranker_system
-from tinyrerank.model.hub import default_folder
+from tinyrerank.model.hub import DEFAULT_MODEL, default_folder
 from tinyrerank.types import Policy
 
 Kind = Literal["list", "ours", "cross-encoder"]
 
-_EMBEDDED = "tiny-en"
 _ENGINES = ("native", "onnx", "torch")
 _MODES = ("int8", "bf16", "fp32")
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # the first one there is what is loaded
@@ -74,7 +73,7 @@ class Contender:
                 f"{text}: engines and modes are for models of ours; {folder.name} runs in float32 through"
                 " transformers. Write just its folder"
             )
-        own = _EMBEDDED if model == _EMBEDDED else folder.resolve().name
+        own = DEFAULT_MODEL if model == DEFAULT_MODEL else folder.resolve().name
         return cls(label or own + spec.removeprefix(model), spec, kind, folder, engine, mode)
 
     @property
@@ -185,18 +184,18 @@ def _split(spec: str) -> tuple[str, str | None, str | None]:
 
 
 def _folder(model: str, text: str) -> Path:
-    if model == _EMBEDDED and not Path(model).is_dir():
+    if model == DEFAULT_MODEL and not Path(model).is_dir():
         return default_folder()
     folder = Path(model)
     if folder.is_dir():
         return folder
     head, colon, tail = model.rpartition(":")
-    if colon and (head == _EMBEDDED or Path(head).is_dir()):
+    if colon and (head == DEFAULT_MODEL or Path(head).is_dir()):
         known = ", ".join((*_ENGINES, *_MODES))
         raise InputError(f"{text}: no engine or mode {tail!r}; known: {known}")
     raise InputError(
-        f"{text}: no such model here; give {_EMBEDDED}, a model folder, or {FIRST_STAGE} for the first-stage"
-        " order (a model on the hub must be fetched first: a comparison uses no network)"
+        f"{text}: no such model here; give {DEFAULT_MODEL}, a model folder, or {FIRST_STAGE} for the"
+        " first-stage order (a model on the hub must be fetched first: a comparison uses no network)"
     )
 
 

@@ -58,14 +58,19 @@ def onnx_folder(folder: Path, tensors: dict[str, np.ndarray], columns: bool) -> 
     onnx.save(helper.make_model(helper.make_graph(nodes, "bert", [], [], stored)), str(folder / "model.onnx"))
 
 
+def unpacked(folder: Path, tensors: dict[str, np.ndarray], columns: bool) -> None:
+    """The tensors through ``folder/onnx`` to ``folder/out``, with the tokenizer of ``folder/bert``."""
+    onnx_folder(folder / "onnx", tensors, columns)
+    (folder / "onnx/tokenizer.json").write_bytes((folder / "bert/tokenizer.json").read_bytes())
+    script = runpy.run_path(str(SCRIPT))
+    script["unpack"].__globals__["_HEADS"] = BERT["heads"]
+    script["unpack"](folder / "onnx", folder / "out")
+
+
 @pytest.mark.parametrize("columns", [False, True])
 def test_weights_come_out_as_near_as_eight_bits_allow(tmp_path: Path, columns: bool) -> None:
     tensors = write_bert(tmp_path / "bert")
-    onnx_folder(tmp_path / "onnx", tensors, columns)
-    (tmp_path / "onnx/tokenizer.json").write_bytes((tmp_path / "bert/tokenizer.json").read_bytes())
-    script = runpy.run_path(str(SCRIPT))
-    script["unpack"].__globals__["_HEADS"] = BERT["heads"]
-    script["unpack"](tmp_path / "onnx", tmp_path / "out")
+    unpacked(tmp_path, tensors, columns)
     found = load_file(tmp_path / "out/model.safetensors")
     assert found.keys() == {name for name in tensors if name.endswith((".weight", ".bias"))}
     for name, values in found.items():
@@ -92,11 +97,7 @@ def test_a_cross_encoder_comes_out_as_one(tmp_path: Path) -> None:
         "classifier.weight": rng.normal(size=(1, width)).astype(np.float32),
         "classifier.bias": np.ones(1, np.float32),
     }
-    onnx_folder(tmp_path / "onnx", tensors, columns=False)
-    (tmp_path / "onnx/tokenizer.json").write_bytes((tmp_path / "bert/tokenizer.json").read_bytes())
-    script = runpy.run_path(str(SCRIPT))
-    script["unpack"].__globals__["_HEADS"] = BERT["heads"]
-    script["unpack"](tmp_path / "onnx", tmp_path / "out")
+    unpacked(tmp_path, tensors, columns=False)
     model = AutoModelForSequenceClassification.from_pretrained(str(tmp_path / "out"), local_files_only=True)
     assert model.config.num_labels == 1
     np.testing.assert_array_equal(model.classifier.bias.detach(), [1.0])

@@ -94,3 +94,9 @@ def test_the_card_says_how_long_windows_are() -> None:
     assert "windows have 192 tokens (`document_window`)" in model_card(alone)
     alone["recipe"]["document_window"] = 0
     assert "document_window" not in model_card(alone)
+
+
+def test_where_nothing_was_held_out_the_card_says_so() -> None:
+    made = manifest(Recipe(teacher=[TeacherRecipe(folder="big")]), ["boolq"])
+    made["stages"]["rank-1"] = {"dev_before": {}, "dev_after": {}}
+    assert "| (nothing was held out) | | |" in model_card(made)

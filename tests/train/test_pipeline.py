@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +31,8 @@ from tinyrerank.train.mine import Lists  # noqa: E402
 from tinyrerank.train.pipeline import Pipeline  # noqa: E402
 from tinyrerank.train.pool import Pool  # noqa: E402
 from tinyrerank.train.teachers import Teacher  # noqa: E402
+from tinyrerank.train.tokens import DeviceText, PairBuilder, Template  # noqa: E402
+from tinyrerank.train.tune import DevLists, dev_scores  # noqa: E402
 
 STAGES = ["pool", "tokenizer", "mine", "teach"]
 
@@ -108,6 +111,64 @@ def test_a_stage_of_another_recipe_is_refused_and_one_that_does_not_depend_on_it
         pipeline(data, work, cache, other_mine).run(STAGES)
     with pytest.raises(DataError, match=r"the stage pool was made by another recipe .* delete pool/"):
         pipeline(data, work, cache, replace(recipe, seed=2)).run(STAGES)
+
+
+def test_where_nothing_is_labelled_nothing_is_held_out(data: Path, tmp_path: Path) -> None:
+    rows = [{"title": f"{w} {n}", "text": f"{w} {n} and more of it, {w}."} for n, w in enumerate(WORDS)]
+    (tmp_path / "plain.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    plain = DataRecipe(extra=[str(tmp_path / "plain.jsonl")], synth=SynthRecipe(titles=20))
+    made = pipeline(data, tmp_path / "work", tmp_path / "cache", replace(toy_recipe(data), data=plain))
+    made.run(STAGES)
+    assert Lists.load(tmp_path / "work/lists.npz").teacher.any()
+    assert json.loads((tmp_path / "work/teachers.json").read_text())["all fused"] == {}
+    with np.load(tmp_path / "work/dev.npz") as f:
+        none = DevLists(f["query"], f["candidate"], f["gain"], f["ideal"], [])
+    queries, passages, _ = made.taught()
+    cpu = torch.device("cpu")
+    builder = PairBuilder(DeviceText(queries, cpu), DeviceText(passages, cpu), Template(), 32)
+    assert dev_scores(torch.nn.Identity(), builder, none, cpu) == {}
+
+
+def test_lists_of_another_folder_are_learned_from_as_their_own_folder_would(
+    data: Path, tmp_path: Path
+) -> None:
+    cache, recipe = tmp_path / "cache", toy_recipe(data)
+    other = replace(recipe, data=replace(recipe.data, synth=SynthRecipe(keywords=4), held_out=2))
+    pipeline(data, tmp_path / "a", cache).run(STAGES)
+    pipeline(data, tmp_path / "b", cache, other).run(STAGES[:1])
+    both = replace(recipe, beside=[str(tmp_path / "b")])
+    with pytest.raises(DataError, match=r"b/lists.npz: no such file; run that folder's recipe"):
+        pipeline(data, tmp_path / "a", cache, both).taught()
+    pipeline(data, tmp_path / "b", cache, other).run(STAGES)
+    with pytest.raises(DataError, match="its tokenizer is another than that of"):
+        pipeline(data, tmp_path / "a", cache, both).taught()
+    shutil.copyfile(tmp_path / "a/tokenizer.json", tmp_path / "b/tokenizer.json")
+
+    queries, passages, lists = pipeline(data, tmp_path / "a", cache, both).taught()
+    seen: list[int] = []
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        theirs, theirs_passages, theirs_lists = pipeline(data, folder, cache).taught()
+        for row in range(len(theirs_lists.query)):
+            place = len(seen)
+            seen.append(row)
+            np.testing.assert_array_equal(lists.teacher[place], theirs_lists.teacher[row])
+            np.testing.assert_array_equal(lists.label[place], theirs_lists.label[row])
+            asked = theirs.take([theirs_lists.query[row]]).ids
+            np.testing.assert_array_equal(queries.take([lists.query[place]]).ids, asked)
+            real = theirs_lists.candidate[row] >= 0
+            np.testing.assert_array_equal(lists.candidate[place] >= 0, real)
+            read = passages.take(lists.candidate[place][real])
+            np.testing.assert_array_equal(
+                read.ids, theirs_passages.take(theirs_lists.candidate[row][real]).ids
+            )
+    assert len(seen) == len(lists.query)
+
+    longer = replace(other, mine=replace(other.mine, length=6))
+    for made in ("mined.npz", "lists.npz", "dev.npz"):
+        (tmp_path / "b" / made).unlink()
+    pipeline(data, tmp_path / "b", cache, longer).run(["mine", "teach"])
+    with pytest.raises(DataError, match="their lists must be of one length"):
+        pipeline(data, tmp_path / "a", cache, both).taught()
 
 
 def test_a_query_that_nothing_is_close_to_is_left_out_unless_its_answer_is_known(

@@ -204,6 +204,25 @@ def test_synthesis_stops_at_the_recipes_counts() -> None:
     assert kinds.count("sentence") == 2
 
 
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        (
+            "Salt matters. The aim of this study was to determine the effect of salt on bread. We baked.",
+            "the effect of salt on bread",
+        ),
+        ("Bees dance. We investigated whether bees count their dances; they do.", "whether bees"),
+        ("We present tides. We studied them.", None),  # nothing to ask for
+        ("In this paper we study our own method for maps and the ink of them.", None),  # whose?
+    ],
+)
+def test_aims_of_abstracts_become_questions(text: str, wanted: str | None) -> None:
+    made = list(synthesize([text], [], SynthRecipe(aims=5), random.Random(1)))
+    assert [(kind, number) for kind, _, number in made] == ([("aim", 0)] if wanted else [])
+    if wanted:
+        assert wanted in made[0][1]
+
+
 def test_dev_sets_bring_their_graded_development_queries_and_untrainable_passages(data: Path) -> None:
     pool = build_pool(replace(RECIPE, dev=["dev-set"]), data, 1)
     dev = [q for q in pool.queries if q.source == "dev dev-set"]

@@ -113,7 +113,7 @@ def model_card(manifest: dict[str, Any]) -> str:
         teachers=", ".join(teachers),
         teacher_head=" teacher |" if fused else "",
         teacher_rule=" --- |" if fused else "",
-        held_out="\n".join(rows),
+        held_out="\n".join(rows) or "| (nothing was held out) | | |",
     ) + "".join(f"\n{note}\n" for note in notes)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +45,17 @@ class Lists:
         """Every list whose number leaves the rest ``part`` when divided by ``parts``."""
         rows = slice(part, None, parts)
         return Lists(self.query[rows], self.candidate[rows], self.label[rows], self.teacher[rows])
+
+    def moved(self, queries: int, passages: int) -> Lists:
+        """The same lists where so many queries and passages stand before those that they name."""
+        candidate = np.where(self.candidate >= 0, self.candidate + passages, -1).astype(np.int32)
+        return replace(self, query=(self.query + queries).astype(np.int32), candidate=candidate)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Lists]) -> Lists:
+        """All of their lists."""
+        names = ("query", "candidate", "label", "teacher")
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
     @classmethod
     def load(cls, path: Path) -> Lists:

@@ -127,9 +127,7 @@ class Pipeline:
             def work(number: int = number) -> dict[str, Any]:
                 return self._rank_round(number)
 
-            # A round depends on those before it, but not on those after it.
-            parts = (*_MINE, "hidden", *(f"rank.{n}" for n in range(number)))
-            self._stage(name, parts, (f"{name}/model.safetensors",), work)
+            self._stage(name, _round_parts(number), (f"{name}/model.safetensors",), work)
         seconds = self._log().get("rank", {}).get("seconds", 0.0) + time.monotonic() - start
         self._note("rank", seconds=round(seconds, 1))
 
@@ -273,16 +271,19 @@ class Pipeline:
         model = JinaBert.from_weights(load_weights(self._start_of(number))).to(self.device)
         set_dropout(model, recipe.dropout)
         pool = self._pool()
-        builder = self._builder(recipe.max_length)
+        queries, passages, lists = self.taught()
+        builder = self._builder(recipe.max_length, (queries, passages))
         stage = train_rank(
             model,
             builder,
-            Lists.load(self.work / "lists.npz").share(run, recipe.runs),
+            lists.share(run, recipe.runs),
             recipe,
             folder,
-            part_key(self.recipe, (*_MINE, "hidden", *(f"rank.{n}" for n in range(number)))) + f"-{run}",
+            part_key(self.recipe, _round_parts(number)) + f"-{run}",
             self.recipe.seed + number - 1 + 1000 * run,
-            evaluate=lambda: f"dev NDCG@10 {self._look(model, builder)['mean']:.4f}",
+            evaluate=(lambda: f"dev NDCG@10 {self._look(model, builder)['mean']:.4f}")
+            if self._dev().source
+            else None,
             n_fillers=pool.n_trainable,
             punctuation=punctuation(self._tokenizer()),
         )
@@ -295,8 +296,30 @@ class Pipeline:
             return self.work / f"rank-{number - 1}"
         return resolve_model(self.recipe.start) if self.recipe.start else self.work / "hidden"
 
-    def _builder(self, max_length: int) -> PairBuilder:
-        queries, passages = (DeviceText(text, self.device) for text in self._tokens())
+    def taught(self) -> tuple[Flat, Flat, Lists]:
+        """Queries, passages and lists: those of this folder first, then those beside it."""
+        folders = [self.work, *map(Path, self.recipe.beside)]
+        own = (self.work / "tokenizer.json").read_bytes()
+        parts: list[Lists] = []
+        queries: list[Flat] = []
+        passages: list[Flat] = []
+        for folder in folders:
+            made = folder / "lists.npz"
+            if not made.exists():
+                raise DataError(f"{made}: no such file; run that folder's recipe up to the stage teach first")
+            if (folder / "tokenizer.json").read_bytes() != own:
+                raise DataError(f"{folder}: its tokenizer is another than that of {self.work}")
+            n_queries, n_passages = (sum(len(flat.lengths) for flat in side) for side in (queries, passages))
+            parts.append(Lists.load(made).moved(n_queries, n_passages))
+            text = _tokens_of(folder)
+            queries.append(text[0])
+            passages.append(text[1])
+        if len({part.candidate.shape[1] for part in parts}) > 1:
+            raise DataError(f"{', '.join(map(str, folders))}: their lists must be of one length")
+        return Flat.joined(queries), Flat.joined(passages), Lists.joined(parts)
+
+    def _builder(self, max_length: int, text: tuple[Flat, Flat] | None = None) -> PairBuilder:
+        queries, passages = (DeviceText(flat, self.device) for flat in text or self._tokens())
         return PairBuilder(queries, passages, Template(), max_length)
 
     def _look(self, model: JinaBert, builder: PairBuilder) -> dict[str, float]:
@@ -320,9 +343,7 @@ class Pipeline:
         """The pool's queries and passages in the student's tokens."""
         self._pool()  # says what is missing, as the next does
         self._tokenizer()
-        pool, tokenizer = self.work / "pool", self.work / "tokenizer.json"
-        changed = tuple(p.stat().st_mtime_ns for p in (pool / "queries.jsonl", tokenizer))
-        return _encode_pool(pool, tokenizer, changed)
+        return _tokens_of(self.work)
 
     def _dev(self) -> DevLists:
         with np.load(self.work / "dev.npz", allow_pickle=False) as f:
@@ -340,6 +361,11 @@ class Pipeline:
         (self.work / "log.json").write_text(json.dumps(log, indent=2) + "\n")
 
 
+def _round_parts(number: int) -> tuple[str, ...]:
+    """What a round depends on: those before it, but not those after it."""
+    return (*_MINE, "hidden", "beside", *(f"rank.{n}" for n in range(number)))
+
+
 # Stages that follow each other in one process read and tokenize the pool once.
 
 
@@ -349,7 +375,13 @@ def _load_pool(folder: Path, changed: int) -> Pool:
     return Pool.load(folder)
 
 
-@lru_cache(maxsize=1)
+def _tokens_of(work: Path) -> tuple[Flat, Flat]:
+    pool, tokenizer = work / "pool", work / "tokenizer.json"
+    changed = tuple(p.stat().st_mtime_ns for p in (pool / "queries.jsonl", tokenizer))
+    return _encode_pool(pool, tokenizer, changed)
+
+
+@lru_cache(maxsize=2)
 def _encode_pool(folder: Path, tokenizer: Path, changed: tuple[int, int]) -> tuple[Flat, Flat]:
     pool, reader = _load_pool(folder, changed[0]), Tokenizer.from_file(str(tokenizer))
     return encode(reader, [q.text for q in pool.queries]), encode(reader, pool.passages)

@@ -19,6 +19,7 @@ class SynthRecipe:
     """How many synthetic queries of each kind to make at most."""
 
     titles: int = 0
+    aims: int = 0
     keywords: int = 0
     sentences: int = 0
     halves: int = 0
@@ -219,6 +220,8 @@ class Recipe:
         teacher: who labels them.
         hidden: hidden-state distillation.
         rank: ranking distillation, round after round.
+        beside: working folders of other recipes whose lists the rounds learn from, too: the stages up to
+            teach are done there, the tokenizer is this one's, and their lists are as long.
         query_window: goes into the finished model's config: longer queries are read in parts.
         document_window: that, too: tokens of a window where long documents are read in windows.
     """
@@ -233,6 +236,7 @@ class Recipe:
     teacher: list[TeacherRecipe] = field(default_factory=list)
     hidden: StageRecipe = field(default_factory=StageRecipe)
     rank: list[StageRecipe] = field(default_factory=lambda: [StageRecipe()])
+    beside: list[str] = field(default_factory=list)
     query_window: int = 0
     document_window: int = 0
 

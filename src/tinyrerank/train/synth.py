@@ -1,7 +1,8 @@
 """Queries made from plain text, so that few labels go far.
 
-Eight kinds, each after something that people send to a reranker: a heading (``title``), a heading asked as a
-question (``question``), a few telling words (``keywords``), a sentence as a claim (``sentence``; the inverse
+Nine kinds, each after something that people send to a reranker: a heading (``title``), a heading asked as a
+question (``question``), what an abstract says it set out to learn, asked as somebody who wants to know would
+(``aim``), a few telling words (``keywords``), a sentence as a claim (``sentence``; the inverse
 cloze task of Lee et al. 2019, arXiv 1906.00300), half a passage as an argument (``half``), a run of words
 from anywhere (``span``; for text without sentence marks), a whole passage that asks for others like it
 (``passage``; never for itself), and a run of its words as long as the parts that long queries are read in
@@ -26,6 +27,24 @@ _LONG_WORDS, _PASSAGE_CHARS = 45, 2000
 _PART_WORDS = (32, 64)
 #: Sources of queries whose own passage is no candidate.
 ASKS_FOR_OTHERS = ("synthetic passage", "synthetic part")
+#: "We examined whether ...", "the aim was to compare ...": what follows, to the end of its clause.
+_AIM = re.compile(
+    r"\b(?:(?:aim|objective|purpose|goal|aimed|sought|designed|conducted|undertaken|performed|attempted|intended)s?"
+    r"\b[^.;]{0,60}?\bto|[Ww]e(?: also| further| first| then)?) "
+    r"(?:determine|investigate|assess|evaluate|examine|explore|compare|describe|identify|study|studie|analy[sz]e"
+    r"|understand|characteri[sz]e|estimate|test|measure|review|clarify|elucidate|address|quantify|establish)"
+    r"(?:e?d)? ((?!our\b|this\b|these\b|their\b|it)[^.;:]{25,200})[.;:]"
+)
+_WANTED = (
+    "{}",
+    "{}?",
+    "what is known about {}",
+    "What is known about {}?",
+    "What does research say about {}?",
+    "studies of {}",
+    "papers about {}",
+    "I am looking for work on {}.",
+)
 _QUESTIONS = (
     "what is {}",
     "what is {}?",
@@ -66,7 +85,17 @@ def synthesize(
         ordered = list(dict.fromkeys(w.lower() for w in words if w.lower() in chosen))
         if len(ordered) > 1:
             yield "keywords", " ".join(ordered), number
+    yield from _aims(passages, recipe, rng)
     yield from _parts(passages, recipe, rng)
+
+
+def _aims(passages: Sequence[str], recipe: SynthRecipe, rng: random.Random) -> Iterator[tuple[str, str, int]]:
+    searched = enumerate(passages) if recipe.aims else ()
+    found = [(aim[1], number) for number, text in searched if (aim := _AIM.search(text))]
+    for place in _sample(len(found), recipe.aims, rng):
+        wanted, number = found[place]
+        asked = wanted.startswith(("whether", "how ", "what ", "which ", "why ", "if ", "to what "))
+        yield "aim", rng.choice(_WANTED[:2] if asked else _WANTED).format(wanted), number
 
 
 def _parts(

@@ -217,7 +217,9 @@ class Teaching:
             folder,
             self.key,
             self.recipe.seed,
-            evaluate=lambda: f"dev NDCG@10 {dev_scores(cross, builder, dev, self.device)['mean']:.4f}",
+            evaluate=(lambda: f"dev NDCG@10 {dev_scores(cross, builder, dev, self.device)['mean']:.4f}")
+            if dev.source
+            else None,
             n_fillers=self.pool.n_trainable,
         )
         folder.mkdir(parents=True, exist_ok=True)  # a short stage leaves no checkpoint

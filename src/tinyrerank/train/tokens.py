@@ -37,6 +37,12 @@ class Flat:
         ids = np.concatenate(parts) if parts else np.zeros(0, np.int32)
         return Flat(ids, np.cumsum([0, *map(len, parts)]).astype(np.int64))
 
+    @classmethod
+    def joined(cls, flats: Sequence[Flat]) -> Flat:
+        """The texts of all of them, one after the other."""
+        lengths = np.concatenate([flat.lengths for flat in flats])
+        return cls(np.concatenate([flat.ids for flat in flats]), np.concatenate([[0], np.cumsum(lengths)]))
+
 
 def encode(tokenizer: Tokenizer, texts: Sequence[str], batch: int = 4096) -> Flat:
     """Encode texts without specials."""

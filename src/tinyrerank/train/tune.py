@@ -32,10 +32,10 @@ class DevLists:
         return np.asarray(dcg / self.ideal, dtype=np.float64)
 
     def ndcg(self, scores: NDArray[np.float32]) -> dict[str, float]:
-        """Mean NDCG@10 of each source, and ``mean`` over sources, for scores (L, K)."""
+        """Mean NDCG@10 of each source, and ``mean`` over sources, for scores (L, K); none without lists."""
         values = self.values(scores)
         by_source = {s: float(values[[x == s for x in self.source]].mean()) for s in sorted(set(self.source))}
-        return by_source | {"mean": float(np.mean(list(by_source.values())))}
+        return by_source | ({"mean": float(np.mean(list(by_source.values())))} if by_source else {})
 
 
 def discounts(n: int) -> NDArray[np.float64]:
@@ -77,7 +77,9 @@ def make_dev_lists(
 def dev_scores(
     model: nn.Module, builder: PairBuilder, dev: DevLists, device: torch.device
 ) -> dict[str, float]:
-    """NDCG@10 of a cross-encoder on held-out lists, by source and on average."""
+    """NDCG@10 of a cross-encoder on held-out lists, by source and on average; nothing where none are."""
+    if not dev.source:
+        return {}
     return dev.ndcg(score_lists(model, builder, dev.query, dev.candidate, device))
 
 

@@ -16,7 +16,6 @@ Writes results, report and plot to docs/results/tiny-en and the table into docs/
 from __future__ import annotations
 
 import argparse
-import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from page import DOCS, fill
 
-from tinyrerank.evaluate.pipeline import write_report
+from tinyrerank.evaluate.pipeline import write_report, write_results
 from tinyrerank.evaluate.results import ALL_SETS, FIRST_STAGE, Results, SetResult, SystemValues, load_results
 from tinyrerank.evaluate.significance import randomization_test
 
@@ -105,6 +104,13 @@ def joins(results: Results) -> str:
     return "\n".join(rows)
 
 
+def only_main(results: Results) -> Results:
+    """The main system alone, all that is compared of the weights before."""
+    main = results.main
+    sets = [replace(one, systems={main: one.systems[main]}) for one in results.sets]
+    return replace(results, systems={main: results.systems[main]}, sets=sets, comparisons=[])
+
+
 def against(new: Results, before: Results) -> str:
     """A sentence on the queries that both have."""
     theirs = {one.name: one.systems[before.main].per_query[METRIC] for one in before.sets}
@@ -137,8 +143,9 @@ def main() -> None:
     results.compare()
     target = DOCS / "results/tiny-en"
     write_report(results, target)
-    shutil.copy(args.before / "results.json", target / "before.json")
-    made = "\n\n".join([table(results), joins(results), against(results, load_results(args.before))])
+    before = only_main(load_results(args.before))
+    write_results(before, target / "before.json")
+    made = "\n\n".join([table(results), joins(results), against(results, before)])
     fill(DOCS / "quality.md", "sets", made)
     print(made)
 

@@ -153,3 +153,24 @@ def test_the_table_is_listed_with_licences() -> None:
     lines = [line.split("\t") for line in done.stdout.splitlines()]
     assert all(len(commit) == 40 and licence for _, commit, licence in lines)
     assert len({repository for repository, _, _ in lines}) == len(lines) > 50
+
+
+def test_a_source_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path) -> None:
+    def asked(*sources: str) -> tuple[int, str]:
+        command = [
+            sys.executable,
+            str(FOLDER),
+            str(tmp_path),
+            "out.gz",
+            "--evaluation",
+            str(tmp_path),
+            "--only",
+        ]
+        done = subprocess.run([*command, *sources], check=False, capture_output=True, text=True)  # noqa: S603
+        return done.returncode, done.stderr
+
+    code, said = asked("acl-abstracts", "peps", "x")
+    assert code == 1
+    assert said.startswith("no source x; there are ")
+    assert "acl-abstracts" in said
+    assert "+acl-anthology.git" in asked("acl-abstracts")[1]  # that source's clone alone is missed

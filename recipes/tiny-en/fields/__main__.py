@@ -51,6 +51,14 @@ def merged(repositories: Path, evaluation: Evaluation, sources: Sequence[Source]
     return rows
 
 
+def chosen(names: Sequence[str] | None) -> list[Source]:
+    """The sources of these names, or all."""
+    known = {source.name: source for source in SOURCES}
+    if unknown := [name for name in names or () if name not in known]:
+        raise SystemExit(f"no source {', '.join(unknown)}; there are {', '.join(known)}")
+    return [known[name] for name in names or known]
+
+
 class _List(argparse.Action):
     """Print the table of sources and leave."""
 
@@ -69,10 +77,12 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="fields.jsonl.gz")
     parser.add_argument("--evaluation", type=Path, required=True, help="folder of evaluation sets")
     parser.add_argument("--list", action=_List, nargs=0, help="print repository, commit and licence of each")
+    parser.add_argument("--only", nargs="+", metavar="SOURCE", help="these alone, named as in the rows")
     arguments = parser.parse_args()
-    for source in SOURCES:  # that all are there shows before the work
+    sources = chosen(arguments.only)
+    for source in sources:  # that all are there shows before the work
         Repository.find(arguments.repositories, source.repository, source.commit)
-    rows = merged(arguments.repositories, Evaluation(arguments.evaluation), SOURCES)
+    rows = merged(arguments.repositories, Evaluation(arguments.evaluation), sources)
     write(rows, arguments.out)
     print(f"{arguments.out}: {len(rows):,} passages")  # noqa: T201
 

@@ -84,11 +84,16 @@ def write_report(results: Results, out: Path) -> list[Path]:
     """Write ``results.json``, ``report.md`` and ``plot.png``; returns their paths."""
     out.mkdir(parents=True, exist_ok=True)
     json_path, markdown_path, plot_path = out / "results.json", out / "report.md", out / "plot.png"
-    text = _DEEP.sub("", json.dumps(results.to_json(), indent=1, ensure_ascii=False))
-    json_path.write_text(text + "\n", encoding="utf-8")
+    write_results(results, json_path)
     markdown_path.write_text(markdown(results), encoding="utf-8")
     plot(results, plot_path)
     return [json_path, markdown_path, plot_path]
+
+
+def write_results(results: Results, path: Path) -> None:
+    """Write results as JSON, the values of one metric on one line."""
+    text = _DEEP.sub("", json.dumps(results.to_json(), indent=1, ensure_ascii=False))
+    path.write_text(text + "\n", encoding="utf-8")
 
 
 def library_versions() -> dict[str, str]:

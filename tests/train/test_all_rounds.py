@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 RECIPES = Path(__file__).parents[2] / "recipes/tiny-en"
-MATERIALS = ("all-MiniLM-L6-v2", "multilingual-e5-small", "all-mpnet-base-v2")
-TEXTS = ("arxiv-abstracts.jsonl.gz", "fields.jsonl.gz", "bmc-abstracts.jsonl.gz")
+MATERIALS = ("all-MiniLM-L6-v2", "multilingual-e5-small", "all-mpnet-base-v2", "bge-small-en-v1.5")
+TEXTS = tuple(
+    f"{name}.jsonl.gz" for name in ("arxiv-abstracts", "fields", "fields-abstracts", "bmc-abstracts")
+)
 #: Instead of training: writes down what it was asked for, and leaves a model folder; fails where told to.
 STUB = """#!/bin/sh
 echo "$*" >> "$LOG"

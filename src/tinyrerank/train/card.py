@@ -26,6 +26,7 @@ _LICENCES = {
     "arxiv-abstracts.jsonl.gz": "CC0 (arXiv metadata)",
     "bmc-abstracts.jsonl.gz": "CC BY (BioMed Central)",
     "fields.jsonl.gz": "public domain, CC0, CC BY, CC BY-SA, CDLA-Sharing (`recipes/tiny-en/fields --list`)",
+    "fields-abstracts.jsonl.gz": "CC BY or CC0 (papers of PubMed Central, ACL Anthology, PLOS)",
     "queries-only": "MS MARCO (non-commercial research), Natural Questions, TriviaQA, TREC",
 }
 

@@ -5,7 +5,7 @@
 #   recipes/tiny-en/all.sh FOLDER [option of tinyrerank train ...]
 #   recipes/tiny-en/all.sh /tmp/trial --trial       every round in miniature first
 #
-# FOLDER gets 6 GB of materials, runs/ and, at the end, the model folder tiny-en. TINYRERANK_DATA names the data folder
+# FOLDER gets 8 GB of materials, runs/ and, at the end, the model folder tiny-en. TINYRERANK_DATA names the data folder
 # (README.md here says what is in it); tinyrerank must be installed with its extra train, and onnx.
 set -euo pipefail
 

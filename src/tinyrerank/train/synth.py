@@ -33,7 +33,7 @@ _AIM = re.compile(
     r"\b[^.;]{0,60}?\bto|[Ww]e(?: also| further| first| then)?) "
     r"(?:determine|investigate|assess|evaluate|examine|explore|compare|describe|identify|study|studie|analy[sz]e"
     r"|understand|characteri[sz]e|estimate|test|measure|review|clarify|elucidate|address|quantify|establish)"
-    r"(?:e?d)? ((?!our\b|this\b|these\b|their\b|it)[^.;:]{25,200})[.;:]"
+    r"(?:e?d)? ((?!our\b|this\b|these\b|their\b|its?\b)[^.;:]{25,200})[.;:]"
 )
 _WANTED = (
     "{}",

@@ -271,7 +271,15 @@ def trial(recipe: Recipe) -> Recipe:
         )
 
     made = {f.name: min(getattr(recipe.data.synth, f.name), 20) for f in dataclasses.fields(SynthRecipe)}
-    data = replace(recipe.data, max_queries=300, max_passages=400, synth=SynthRecipe(**made))
+    held_out = min(recipe.data.held_out, 2)
+    data = replace(
+        recipe.data,
+        held_out=held_out,
+        max_queries=150,
+        max_passages=300,
+        negatives=1,
+        synth=SynthRecipe(**made),
+    )
     teachers = [
         replace(
             t,

@@ -90,11 +90,10 @@ if [ ! -e bmc-abstracts.jsonl.gz ]; then
   python3 "$recipes/fields/bmc.py" repositories bmc-abstracts.jsonl.gz --evaluation "$data/eval"
 fi
 
-# round RECIPE FOLDER OPTION...: passed over where it is done
+# round RECIPE FOLDER OPTION...: its stages are passed over where they are done, and refused where another recipe (a trial) did them
 round() {
   local recipe=$1 work=$2
   shift 2
-  [ -e "$work/model/manifest.json" ] && return
   say "$recipe"
   tinyrerank train "$recipes/$recipe.toml" --work "$work" --out "$work/model" "$@"
 }
